@@ -1,0 +1,462 @@
+//! Routes: which requests may be answered from the cache, and by which rule.
+//!
+//! The cacheable set is an allow-list of exact paths *as they are forwarded*. An origin may fold
+//! case, decode escapes or merge slashes; a list of what must not be cached could never be complete.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+/// How the lifetime of a route's answers is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// `ttl`, `swr` and `sie` of the rule; the origin's `private` and `no-store` still win.
+    Override,
+    /// The answer's own headers, as a shared cache (RFC 9111, RFC 5861).
+    Origin,
+    /// Never stored.
+    Pass,
+}
+
+/// What happens to a request with a query parameter that its rule does not list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownQuery {
+    /// It goes to the origin as it is, uncached, and is counted.
+    Pass,
+    /// The parameter is removed: it reaches neither key nor origin.
+    Drop,
+}
+
+/// How a query parameter's value is brought into its one form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryKind {
+    /// One value; given twice it is refused.
+    Text,
+    /// One value; leading zeros of a decimal number are dropped.
+    Integer,
+    /// A list: `a=1&a=2`, `a[]=1&a[]=2`, `a[0]=1&a[1]=2` and `a[]=1,2` are one.
+    List,
+    /// A field selection: order, duplicates and the spelling of modifiers do not matter.
+    Fields,
+    /// A language tag: `FR-fr` is `fr-FR`.
+    Locale,
+    /// A tree such as `created_at[$gt]=…`: kept as it was sent.
+    Nested,
+}
+
+/// A query parameter that is part of the key.
+#[derive(Clone, Debug)]
+pub struct QueryParam {
+    /// The name, decoded, without brackets.
+    pub name: String,
+    /// How values are normalised.
+    pub kind: QueryKind,
+    /// A value that means the same as leaving the parameter out.
+    pub default: Option<String>,
+}
+
+/// How a request header's value is brought into its one form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderKind {
+    /// White space around the value is dropped; an empty value equals an absent one; twice is refused.
+    Text,
+    /// As `Text`, and `FR-fr` is `fr-FR`.
+    Locale,
+    /// The browser's `Origin`; left out of the key where `cors.allow_origins` lets us answer it.
+    Origin,
+}
+
+/// A request header that is part of the key.
+#[derive(Clone, Debug)]
+pub struct KeyHeader {
+    /// The field's name.
+    pub name: HeaderName,
+    /// How its value is normalised.
+    pub kind: HeaderKind,
+}
+
+/// Tags that are added when a query parameter holds a word.
+#[derive(Clone, Debug)]
+pub struct TagsWhen {
+    /// The parameter's name.
+    pub query: String,
+    /// The word that its value contains.
+    pub contains: String,
+    /// The tags.
+    pub tags: Vec<Template>,
+}
+
+/// A path of a JSON document whose values become tags: `/products/*/id`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagPath {
+    /// Object keys from the root; `*` is any element of an array or any key.
+    pub steps: Vec<String>,
+    /// The kind in front of the value: `product` gives `product:17`.
+    pub kind: String,
+}
+
+/// Everything a route says about the requests that match it.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// The route's name: the label of its metrics and the `route:NAME` tag.
+    pub name: Arc<str>,
+    /// Where the route stands among all, for arrays of metric handles.
+    pub index: usize,
+    /// The paths that match.
+    pub paths: Vec<PathPattern>,
+    /// How lifetimes are decided.
+    pub policy: Policy,
+    /// GET is answered from the cache.
+    pub get: bool,
+    /// HEAD is answered from the cache (from the stored GET).
+    pub head: bool,
+    /// How long an answer is fresh.
+    pub ttl: Duration,
+    /// Stale-while-revalidate: the window after `ttl` (RFC 5861 §3).
+    pub swr: Duration,
+    /// Stale-if-error: the window after `ttl` (RFC 5861 §4).
+    pub sie: Duration,
+    /// How long 404 and 410 are remembered; zero for not at all.
+    pub negative_ttl: Duration,
+    /// The media type that may be stored; `None` for any.
+    pub content_type: Option<String>,
+    /// The Host is part of the key.
+    pub host_in_key: bool,
+    /// What a parameter that is not listed does.
+    pub unknown_query: UnknownQuery,
+    /// The parameters of the key, sorted by name.
+    pub query: Vec<QueryParam>,
+    /// Parameters that are dropped: they reach neither key nor origin.
+    pub tracking: Arc<Patterns>,
+    /// The request headers of the key, in the order in which they are written into it.
+    pub headers: Vec<KeyHeader>,
+    /// Cookies that change no answer.
+    pub harmless_cookies: Patterns,
+    /// Upgrade is let through (pass routes only).
+    pub upgrade: bool,
+    /// Tags of every answer.
+    pub tags: Vec<Template>,
+    /// Tags that depend on the query.
+    pub tags_when: Vec<TagsWhen>,
+    /// Beginnings of ids in JSON strings.
+    pub tag_prefixes: Vec<String>,
+    /// Paths of JSON values.
+    pub tag_paths: Vec<TagPath>,
+    /// Response headers whose words are tags.
+    pub tag_headers: Vec<HeaderName>,
+    /// `Cache-Control` for the client; `None` sends the origin's own.
+    pub cache_control: Option<HeaderValue>,
+}
+
+/// A list of names in which a last `*` ends a prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patterns {
+    exact: Vec<String>,
+    prefixes: Vec<String>,
+}
+
+impl Patterns {
+    /// Sorts the names into exact ones and prefixes.
+    pub fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
+        let mut patterns = Self::default();
+        for name in names {
+            match name.as_ref().strip_suffix('*') {
+                Some(prefix) => patterns.prefixes.push(prefix.to_owned()),
+                None => patterns.exact.push(name.as_ref().to_owned()),
+            }
+        }
+        patterns.exact.sort_unstable();
+        patterns
+    }
+
+    /// Whether a name is in the list.
+    pub fn contains(&self, name: &str) -> bool {
+        self.exact.binary_search_by(|exact| exact.as_str().cmp(name)).is_ok()
+            || self.prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))
+    }
+}
+
+/// Text with `{names}` to fill in: `list:product`, `key:{header:x-publishable-api-key}`, `{id}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    parts: Vec<TemplatePart>,
+}
+
+/// A piece of a [`Template`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplatePart {
+    /// As it stands.
+    Text(String),
+    /// The name between braces.
+    Name(String),
+}
+
+impl Template {
+    /// Parses `text{name}text`.
+    ///
+    /// # Errors
+    /// Says what is wrong: an empty text, a brace that is not closed or not opened, an empty name.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("a tag may not be empty".into());
+        }
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            match rest.split_once('{') {
+                None if rest.contains('}') => return Err(format!("`}}` without `{{` in {text:?}")),
+                None => {
+                    parts.push(TemplatePart::Text(rest.to_owned()));
+                    break;
+                }
+                Some((before, after)) => {
+                    if before.contains('}') {
+                        return Err(format!("`}}` without `{{` in {text:?}"));
+                    }
+                    if !before.is_empty() {
+                        parts.push(TemplatePart::Text(before.to_owned()));
+                    }
+                    let Some((name, after)) = after.split_once('}') else {
+                        return Err(format!("`{{` without `}}` in {text:?}"));
+                    };
+                    if name.is_empty() || name.contains('{') {
+                        return Err(format!("`{{{name}}}` is no name in {text:?}"));
+                    }
+                    parts.push(TemplatePart::Name(name.to_owned()));
+                    rest = after;
+                }
+            }
+        }
+        Ok(Self { parts })
+    }
+
+    /// The pieces in order.
+    pub fn parts(&self) -> &[TemplatePart] {
+        &self.parts
+    }
+
+    /// Fills in the names; `None` when one of them has no value.
+    pub fn expand<'v>(&self, mut value: impl FnMut(&str) -> Option<std::borrow::Cow<'v, str>>) -> Option<String> {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                TemplatePart::Text(literal) => text.push_str(literal),
+                TemplatePart::Name(name) => text.push_str(&value(name)?),
+            }
+        }
+        Some(text)
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.parts {
+            match part {
+                TemplatePart::Text(literal) => f.write_str(literal)?,
+                TemplatePart::Name(name) => write!(f, "{{{name}}}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A path of a route: literal segments and `{name}` for one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern {
+    text: String,
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    Parameter,
+}
+
+impl PathPattern {
+    /// Parses `/store/products/{id}`.
+    ///
+    /// # Errors
+    /// Says what is wrong: no leading slash, an empty segment, a byte that a plain path cannot hold.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some(rest) = text.strip_prefix('/') else {
+            return Err(format!("a path begins with `/`, {text:?} does not"));
+        };
+        let mut segments = Vec::new();
+        if !rest.is_empty() {
+            for segment in rest.split('/') {
+                let parameter = segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}'));
+                segments.push(match parameter {
+                    Some(name) if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
+                        Segment::Parameter
+                    }
+                    Some(name) => return Err(format!("`{{{name}}}` is no parameter name in {text:?}")),
+                    None if is_plain_segment(segment) => Segment::Literal(segment.to_owned()),
+                    None => {
+                        return Err(format!(
+                            "the segment {segment:?} of {text:?} is not plain: letters, digits, `-`, `_`, `.` and `~`, not empty, not dots alone"
+                        ));
+                    }
+                });
+            }
+        }
+        Ok(Self { text: text.to_owned(), segments })
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the path, as it would be forwarded, matches. A parameter matches one plain segment.
+    pub fn matches(&self, path: &str) -> bool {
+        let Some(rest) = path.strip_prefix('/') else { return false };
+        if self.segments.is_empty() {
+            return rest.is_empty();
+        }
+        let mut pieces = rest.split('/');
+        for segment in &self.segments {
+            match (segment, pieces.next()) {
+                (Segment::Literal(literal), Some(piece)) if piece == literal => {}
+                (Segment::Parameter, Some(piece)) if is_plain_segment(piece) => {}
+                _ => return false,
+            }
+        }
+        pieces.next().is_none()
+    }
+
+    /// Whether some path matches both patterns and neither is the more special one.
+    pub fn conflicts_with(&self, other: &Self) -> bool {
+        self.rank() == other.rank()
+            && self.segments.len() == other.segments.len()
+            && self.segments.iter().zip(&other.segments).all(|pair| match pair {
+                (Segment::Literal(a), Segment::Literal(b)) => a == b,
+                _ => true,
+            })
+    }
+
+    /// Sorts the more special pattern first: a literal segment before a parameter, from the left.
+    fn rank(&self) -> Vec<bool> {
+        self.segments.iter().map(|segment| matches!(segment, Segment::Parameter)).collect()
+    }
+}
+
+/// A segment that no server reads in two ways: unreserved characters (RFC 3986 §2.3), not empty, not `.` or `..`.
+fn is_plain_segment(segment: &str) -> bool {
+    !segment.is_empty()
+        && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~'))
+        && segment.bytes().any(|byte| byte != b'.')
+}
+
+/// All routes, the most special path first.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    rules: Vec<Arc<Rule>>,
+    order: Vec<(PathPattern, usize)>,
+}
+
+impl Routes {
+    /// Orders the rules' paths: a literal segment wins over a parameter, whatever the order in the file.
+    ///
+    /// # Errors
+    /// Two routes that would match the same path equally well: `(first route, second route, path)`.
+    pub fn new(rules: Vec<Rule>) -> Result<Self, (Arc<str>, Arc<str>, String)> {
+        let rules: Vec<Arc<Rule>> =
+            rules.into_iter().enumerate().map(|(index, rule)| Arc::new(Rule { index, ..rule })).collect();
+        let mut order: Vec<(PathPattern, usize)> = Vec::new();
+        for rule in &rules {
+            for path in &rule.paths {
+                if let Some((_, other)) = order.iter().find(|(pattern, _)| pattern.conflicts_with(path)) {
+                    return Err((rules[*other].name.clone(), rule.name.clone(), path.as_str().to_owned()));
+                }
+                order.push((path.clone(), rule.index));
+            }
+        }
+        order.sort_by_key(|(pattern, _)| pattern.rank());
+        Ok(Self { rules, order })
+    }
+
+    /// The rule for a path as it would be forwarded.
+    pub fn find(&self, path: &str) -> Option<&Arc<Rule>> {
+        self.order.iter().find(|(pattern, _)| pattern.matches(path)).map(|(_, rule)| &self.rules[*rule])
+    }
+
+    /// All rules, in the order of their `index`.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// The longest time for which any entry can be of use: the log must reach back at least so far.
+    pub fn lifetime_max(&self) -> Duration {
+        self.rules.iter().map(|rule| rule.ttl + rule.swr.max(rule.sie)).max().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, path: &str) -> bool {
+        PathPattern::parse(pattern).unwrap().matches(path)
+    }
+
+    #[test]
+    fn a_path_matches_only_as_it_is_forwarded() {
+        assert!(matches("/store/products", "/store/products"));
+        assert!(matches("/store/products/{id}", "/store/products/prod_01A"));
+        assert!(matches("/", "/"));
+        for path in [
+            "/store/products/",
+            "/Store/products",
+            "//store/products",
+            "/store/./products",
+            "/store/%70roducts",
+            "/store/products/..",
+            "/store",
+            "/store/products/a/b",
+            "",
+            "store/products",
+        ] {
+            assert!(!matches("/store/products", path), "{path}");
+        }
+        for id in ["", ".", "..", "a%2fb", "a%5Fb", "a;b", "a\\b", "a b", "é"] {
+            assert!(!matches("/store/products/{id}", &format!("/store/products/{id}")), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_says_what_is_wrong_with_it() {
+        for text in ["", "store", "/a//b", "/a/{}", "/a/{b", "/a/../b", "/a/%20"] {
+            assert!(PathPattern::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn two_patterns_conflict_only_when_neither_is_more_special() {
+        let pattern = |text| PathPattern::parse(text).unwrap();
+        assert!(pattern("/a/{b}").conflicts_with(&pattern("/a/{c}")));
+        assert!(!pattern("/a/{b}").conflicts_with(&pattern("/a/b")));
+        assert!(!pattern("/a/{b}").conflicts_with(&pattern("/b/{b}")));
+        assert!(!pattern("/{a}/b").conflicts_with(&pattern("/a/{b}")));
+    }
+
+    #[test]
+    fn patterns_know_prefixes() {
+        let patterns = Patterns::new(["utm_*", "gclid"]);
+        assert!(patterns.contains("utm_source") && patterns.contains("gclid") && patterns.contains("utm_"));
+        assert!(!patterns.contains("gclid2") && !patterns.contains("utm"));
+    }
+
+    #[test]
+    fn templates_expand_or_say_why_not() {
+        let template = Template::parse("key:{header:x}-{b}").unwrap();
+        assert_eq!(template.expand(|name| Some(name.to_uppercase().into())).unwrap(), "key:HEADER:X-B");
+        assert_eq!(template.expand(|_| None), None);
+        assert_eq!(template.to_string(), "key:{header:x}-{b}");
+        for text in ["", "{", "}", "{}", "a{b", "a}b{c}", "{a{b}}"] {
+            assert!(Template::parse(text).is_err(), "{text}");
+        }
+    }
+}

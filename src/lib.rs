@@ -2,5 +2,8 @@
 
 pub mod body;
 pub mod clock;
+pub mod fill;
 pub mod policy;
+pub mod purges;
+pub mod store;
 pub mod tasks;

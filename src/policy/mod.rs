@@ -3,4 +3,16 @@
 //! Everything that can be *wrong* (may this be cached, is it fresh, which tags does it carry, was
 //! it purged) is a synchronous function of its arguments in here, `now` included.
 
+pub mod breaker;
+pub mod cache_control;
+pub mod classify;
+pub mod cors;
+pub mod entry;
+pub mod freshness;
+pub mod key;
+pub mod purge;
+pub mod query;
 pub mod route;
+pub mod storable;
+pub mod tags;
+pub mod time;

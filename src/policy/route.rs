@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::cors::Cors;
+
 /// How the lifetime of a route's answers is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
@@ -148,6 +150,8 @@ pub struct Rule {
     pub tag_headers: Vec<HeaderName>,
     /// `Cache-Control` for the client; `None` sends the origin's own.
     pub cache_control: Option<HeaderValue>,
+    /// Who may read answers from a browser; where this is set, `Origin` is in no key.
+    pub cors: Option<Arc<Cors>>,
 }
 
 /// A list of names in which a last `*` ends a prefix.
@@ -395,8 +399,64 @@ impl Routes {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A rule in the manner of Medusa's products, for the tests of this module's neighbours.
+    pub(crate) fn rule() -> Rule {
+        let param = |name: &str, kind, default: Option<&str>| QueryParam {
+            name: name.to_owned(),
+            kind,
+            default: default.map(str::to_owned),
+        };
+        let tags = |texts: &[&str]| texts.iter().map(|text| Template::parse(text).unwrap()).collect::<Vec<_>>();
+        let mut query = vec![
+            param("created_at", QueryKind::Nested, None),
+            param("fields", QueryKind::Fields, None),
+            param("id", QueryKind::List, None),
+            param("category_id", QueryKind::List, None),
+            param("limit", QueryKind::Integer, Some("50")),
+            param("locale", QueryKind::Locale, None),
+            param("offset", QueryKind::Integer, Some("0")),
+            param("q", QueryKind::Text, None),
+            param("region_id", QueryKind::Text, None),
+        ];
+        query.sort_by(|a, b| a.name.cmp(&b.name));
+        Rule {
+            name: "products".into(),
+            index: 0,
+            paths: vec![
+                PathPattern::parse("/store/products").unwrap(),
+                PathPattern::parse("/store/products/{id}").unwrap(),
+            ],
+            policy: Policy::Override,
+            get: true,
+            head: true,
+            ttl: Duration::from_secs(120),
+            swr: Duration::from_secs(600),
+            sie: Duration::from_secs(3600),
+            negative_ttl: Duration::from_secs(10),
+            content_type: Some("application/json".into()),
+            host_in_key: false,
+            unknown_query: UnknownQuery::Pass,
+            query,
+            tracking: Arc::new(Patterns::new(["utm_*", "gclid"])),
+            headers: vec![
+                KeyHeader { name: HeaderName::from_static("x-publishable-api-key"), kind: HeaderKind::Text },
+                KeyHeader { name: HeaderName::from_static("x-medusa-locale"), kind: HeaderKind::Locale },
+                KeyHeader { name: HeaderName::from_static("origin"), kind: HeaderKind::Origin },
+            ],
+            harmless_cookies: Patterns::new(["_ga*"]),
+            upgrade: false,
+            tags: tags(&["list:product", "key:{header:x-publishable-api-key}"]),
+            tags_when: Vec::new(),
+            tag_prefixes: ["prod_", "variant_", "pcat_", "reg_"].map(str::to_owned).to_vec(),
+            tag_paths: Vec::new(),
+            tag_headers: vec![HeaderName::from_static("surrogate-key")],
+            cache_control: None,
+            cors: None,
+        }
+    }
 
     fn matches(pattern: &str, path: &str) -> bool {
         PathPattern::parse(pattern).unwrap().matches(path)

@@ -1,0 +1,202 @@
+//! What is to become of a request: answered from the cache, passed through, or refused.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, header};
+
+use super::key::{Key, KeyTrouble};
+use super::query::QueryTrouble;
+use super::route::{Policy, Routes, Rule};
+
+/// The decision, with everything the next step needs.
+#[derive(Debug)]
+pub enum Plan<'r> {
+    /// May be answered from the cache under this rule and key.
+    Cache(&'r Arc<Rule>, Key),
+    /// Goes to the origin as it is; its answer is neither stored nor shared.
+    Pass(Option<&'r Arc<Rule>>, PassReason),
+    /// Is answered here with 400.
+    Refuse(Option<&'r Arc<Rule>>, RefuseReason),
+}
+
+/// Why a request passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassReason {
+    /// No route matches the path as it would be forwarded.
+    NoRoute,
+    /// The route says so.
+    Policy,
+    /// A method that this route does not answer from the cache.
+    Method,
+    /// `Authorization` or another credential header.
+    Credentials,
+    /// A cookie that the rule does not list as harmless.
+    Cookie,
+    /// A query parameter that the rule does not list.
+    UnknownQuery,
+    /// A query whose reading by the backend is not certain.
+    QueryShape,
+    /// A pass marker: the last answer under this key could not be shared.
+    Marker,
+    /// The answer turned out not to be shareable; this waiter asks for itself.
+    Unshareable,
+}
+
+impl PassReason {
+    /// All reasons, for the metrics.
+    pub const ALL: [Self; 9] = [
+        Self::NoRoute,
+        Self::Policy,
+        Self::Method,
+        Self::Credentials,
+        Self::Cookie,
+        Self::UnknownQuery,
+        Self::QueryShape,
+        Self::Marker,
+        Self::Unshareable,
+    ];
+
+    /// The word for logs, labels and headers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRoute => "no_route",
+            Self::Policy => "policy",
+            Self::Method => "method",
+            Self::Credentials => "credentials",
+            Self::Cookie => "cookie",
+            Self::UnknownQuery => "unknown_query",
+            Self::QueryShape => "query_shape",
+            Self::Marker => "marker",
+            Self::Unshareable => "unshareable",
+        }
+    }
+}
+
+/// Why a request that matched a route is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefuseReason {
+    /// A parameter that is one value was given as several.
+    QueryRepeated,
+    /// A header of the key was sent more than once.
+    HeaderRepeated,
+}
+
+impl RefuseReason {
+    /// The word for logs and labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::QueryRepeated => "query_repeated",
+            Self::HeaderRepeated => "header_repeated",
+        }
+    }
+}
+
+/// Headers that make a request private wherever they stand, beside `Cookie`.
+const CREDENTIALS: [&str; 6] =
+    ["authorization", "proxy-authorization", "x-api-key", "x-auth-token", "x-access-token", "x-medusa-access-token"];
+
+/// Classifies a request whose head has been admitted. `host` is its normalised Host.
+pub fn classify<'r>(
+    routes: &'r Routes,
+    method: &Method,
+    path: &str,
+    query: Option<&str>,
+    host: &str,
+    headers: &HeaderMap,
+) -> Plan<'r> {
+    let Some(rule) = routes.find(path) else { return Plan::Pass(None, PassReason::NoRoute) };
+    let pass = |reason| Plan::Pass(Some(rule), reason);
+    if rule.policy == Policy::Pass {
+        return pass(PassReason::Policy);
+    }
+    if !((*method == Method::GET && rule.get) || (*method == Method::HEAD && rule.head)) {
+        return pass(PassReason::Method);
+    }
+    // The key comes before the credentials: a doubled scalar would hang the backend for a
+    // logged-in shopper as well.
+    let key = match Key::of_request(rule, path, query, host, headers) {
+        Ok(key) => key,
+        Err(KeyTrouble::Query(QueryTrouble::Repeated)) => {
+            return Plan::Refuse(Some(rule), RefuseReason::QueryRepeated);
+        }
+        Err(KeyTrouble::HeaderRepeated) => return Plan::Refuse(Some(rule), RefuseReason::HeaderRepeated),
+        Err(KeyTrouble::Query(QueryTrouble::Unknown)) => return pass(PassReason::UnknownQuery),
+        Err(KeyTrouble::Query(QueryTrouble::Shape)) => return pass(PassReason::QueryShape),
+    };
+    match private(rule, headers) {
+        Some(reason) => pass(reason),
+        None => Plan::Cache(rule, key),
+    }
+}
+
+/// Whether the request carries anything that could make its answer somebody's own.
+fn private(rule: &Rule, headers: &HeaderMap) -> Option<PassReason> {
+    if CREDENTIALS.iter().any(|name| headers.contains_key(*name)) {
+        return Some(PassReason::Credentials);
+    }
+    let harmless = |cookie: &str| {
+        let name = cookie.split('=').next().unwrap_or("").trim();
+        name.is_empty() && !cookie.contains('=') || rule.harmless_cookies.contains(name)
+    };
+    let all_harmless = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .all(|value| value.to_str().is_ok_and(|cookies| cookies.split(';').all(harmless)));
+    (!all_harmless).then_some(PassReason::Cookie)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::policy::route::tests::rule;
+
+    fn word(method: Method, target: &str, headers: &[(&'static str, &'static str)]) -> String {
+        let routes = Routes::new(vec![rule()]).unwrap();
+        let headers: HeaderMap =
+            headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect();
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        match classify(&routes, &method, path, query, "", &headers) {
+            Plan::Cache(..) => "cache".into(),
+            Plan::Pass(_, reason) => format!("pass {}", reason.as_str()),
+            Plan::Refuse(_, reason) => format!("refuse {}", reason.as_str()),
+        }
+    }
+
+    #[test]
+    fn only_what_is_listed_and_public_is_cached() {
+        let get = |target| word(Method::GET, target, &[]);
+        assert_eq!(get("/store/products?limit=2"), "cache");
+        assert_eq!(word(Method::HEAD, "/store/products", &[]), "cache");
+        assert_eq!(word(Method::POST, "/store/products", &[]), "pass method");
+        assert_eq!(get("/store/carts/cart_1"), "pass no_route");
+        assert_eq!(get("/Store/Products"), "pass no_route");
+        assert_eq!(get("/store/products?cart_id=cart_1"), "pass unknown_query");
+        assert_eq!(get("/store/products?id[x]=1"), "pass query_shape");
+        assert_eq!(get("/store/products?locale=a&locale=b"), "refuse query_repeated");
+    }
+
+    #[test]
+    fn a_login_passes_whatever_its_form() {
+        let with = |name, value| word(Method::GET, "/store/products", &[(name, value)]);
+        assert_eq!(with("authorization", "Bearer x"), "pass credentials");
+        assert_eq!(with("authorization", ""), "pass credentials");
+        assert_eq!(with("x-api-key", "x"), "pass credentials");
+        assert_eq!(with("cookie", "connect.sid=s"), "pass cookie");
+        assert_eq!(with("cookie", "_ga=1; connect.sid=s"), "pass cookie");
+        assert_eq!(with("cookie", "_ga=1;connect.sid"), "pass cookie");
+        assert_eq!(with("cookie", "=x"), "pass cookie");
+        assert_eq!(with("cookie", "_ga=1, connect.sid=s"), "cache", "one cookie, whose value holds a comma");
+        assert_eq!(with("cookie", "_ga=1; _ga_X=2;"), "cache");
+        assert_eq!(with("cookie", ""), "cache");
+        let two = [("cookie", "_ga=1"), ("cookie", "connect.sid=s")];
+        assert_eq!(word(Method::GET, "/store/products", &two), "pass cookie");
+    }
+
+    #[test]
+    fn a_doubled_scalar_is_refused_for_the_logged_in_too() {
+        let login = [("authorization", "Bearer x")];
+        assert_eq!(word(Method::GET, "/store/products?locale=a&locale=b", &login), "refuse query_repeated");
+    }
+}

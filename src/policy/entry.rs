@@ -1,0 +1,120 @@
+//! A stored answer, and what is known of it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::purge::{PurgeSeq, Purged};
+use super::tags::TagHash;
+use super::time::Timestamp;
+
+/// Until when an entry may be used, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// When the answer was made at the origin, as far as is known: `Age` counts from here.
+    pub born: Timestamp,
+    /// Fresh before this.
+    pub fresh_until: Timestamp,
+    /// May be served while it is refreshed behind, before this.
+    pub swr_until: Timestamp,
+    /// May be served when the origin fails, before this.
+    pub sie_until: Timestamp,
+}
+
+impl Lifetime {
+    /// When the entry is of no use to anybody any more.
+    pub fn ends(&self) -> Timestamp {
+        self.fresh_until.max(self.swr_until).max(self.sie_until)
+    }
+}
+
+/// A stored answer.
+#[derive(Debug)]
+pub struct Entry {
+    /// The text of its key, compared when the entry comes from a shared tier.
+    pub key: Bytes,
+    /// The status.
+    pub status: StatusCode,
+    /// The fields as they are sent, framing and connection fields gone.
+    pub headers: HeaderMap,
+    /// The body, shared by all who are sent it.
+    pub body: Bytes,
+    /// The hashes of its tags, sorted, each once.
+    pub tags: Box<[TagHash]>,
+    /// Until when it may be used.
+    pub lifetime: Lifetime,
+    /// The newest purge that was applied here when its fill *began*.
+    pub as_of: PurgeSeq,
+    /// When its fill began: refreshes of a list under a burst of purges are paced by it.
+    pub began: Timestamp,
+    /// What the purge index last said of it.
+    pub seen: Seen,
+}
+
+impl Entry {
+    /// Memory that the entry holds, bookkeeping included: bytes, as its tier counts them.
+    pub fn weight(&self) -> usize {
+        /// The entry itself, its reference counts, and the cache's node and frequency sketch (measured: DEPENDENCIES of moka 240 to 280).
+        const BOOKKEEPING: usize = size_of::<Entry>() + 16 + 280;
+        /// One field of a `HeaderMap`: bucket, index and the value's shared header.
+        const FIELD: usize = 112;
+        let fields: usize =
+            self.headers.iter().map(|(name, value)| name.as_str().len() + value.as_bytes().len() + FIELD).sum();
+        BOOKKEEPING + self.key.len() + fields + self.body.len() + size_of_val(&*self.tags)
+    }
+}
+
+/// What was last found of an entry against the purge index. Shared by all who hold the entry; it only
+/// ever gets worse, because an entry never becomes younger.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The index' epoch of the last look.
+    epoch: AtomicU64,
+    /// See [`Purged`]: two bits of kind, the rest a time in milliseconds.
+    state: AtomicU64,
+}
+
+impl Seen {
+    /// An entry that was just looked at.
+    pub fn new(epoch: u64, purged: Purged) -> Self {
+        Self { epoch: AtomicU64::new(epoch), state: AtomicU64::new(encode(purged)) }
+    }
+
+    /// The epoch of the last look.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// What the last look found.
+    pub fn purged(&self) -> Purged {
+        decode(self.state.load(Ordering::Acquire))
+    }
+
+    /// Records a look. Two lookers may race: the worse finding stays, and the epoch never passes a
+    /// finding, because the finding is written first.
+    pub fn record(&self, epoch: u64, purged: Purged) {
+        self.state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| Some(encode(decode(held).or_worse(purged))))
+            .expect("the closure never declines");
+        self.epoch.fetch_max(epoch, Ordering::AcqRel);
+    }
+}
+
+const fn encode(purged: Purged) -> u64 {
+    match purged {
+        Purged::No => 0,
+        Purged::Soft { until } => 1 | (until.as_millis() << 2),
+        Purged::Hard => 2,
+        Purged::Deleted => 3,
+    }
+}
+
+const fn decode(state: u64) -> Purged {
+    match state & 3 {
+        0 => Purged::No,
+        1 => Purged::Soft { until: Timestamp::from_millis(state >> 2) },
+        2 => Purged::Hard,
+        _ => Purged::Deleted,
+    }
+}

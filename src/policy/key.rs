@@ -1,0 +1,316 @@
+//! Keys: everything that tells two cacheable requests apart, and all that the origin is sent.
+//!
+//! Invariant: the request of a fill is built from the key's text alone ([`Key::view`]). What is not in
+//! the key cannot reach the origin, so it cannot poison the entry.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
+use super::query::canonical_locale;
+use super::route::{HeaderKind, KeyHeader, Rule};
+
+/// 128 bits of blake3 over a key's text. A shopper chooses the query string, so it must resist collisions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyHash(u128);
+
+impl KeyHash {
+    fn of(text: &[u8]) -> Self {
+        let hash = blake3::hash(text);
+        let (first, _) = hash.as_bytes().split_first_chunk::<16>().expect("a blake3 hash has 32 bytes");
+        Self(u128::from_be_bytes(*first))
+    }
+
+    /// All 128 bits.
+    pub const fn as_u128(self) -> u128 {
+        self.0
+    }
+}
+
+impl fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Hashes a [`KeyHash`] for a map: it is a hash already, so two secret multiplications are enough to
+/// keep those who choose keys from choosing buckets.
+#[derive(Clone, Debug)]
+pub struct KeyHashState {
+    secret: [u64; 2],
+}
+
+impl Default for KeyHashState {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self { secret: [random.hash_one(1_u8) | 1, random.hash_one(2_u8) | 1] }
+    }
+}
+
+impl BuildHasher for KeyHashState {
+    type Hasher = KeyHasher;
+
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher { secret: self.secret, hash: 0 }
+    }
+}
+
+/// See [`KeyHashState`].
+#[derive(Debug)]
+pub struct KeyHasher {
+    secret: [u64; 2],
+    hash: u64,
+}
+
+impl Hasher for KeyHasher {
+    fn write_u128(&mut self, value: u128) {
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+        let (low, high) = (value as u64, (value >> 64) as u64);
+        let product = u128::from(low ^ self.secret[0]) * u128::from(self.secret[1]);
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+        let folded = (product as u64) ^ ((product >> 64) as u64);
+        self.hash = (folded ^ high).wrapping_mul(self.secret[0]).rotate_left(29);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(self.secret[1]);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
+/// A key: its text, part by part with lengths in front, and the hash over it.
+#[derive(Clone)]
+pub struct Key {
+    hash: KeyHash,
+    text: SmallVec<[u8; 256]>,
+}
+
+/// Why a request that matched a rule has no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyTrouble {
+    /// See [`super::query::QueryTrouble`].
+    Query(super::query::QueryTrouble),
+    /// A header of the key was sent more than once.
+    HeaderRepeated,
+}
+
+/// What a key says, part by part.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KeyView<'k> {
+    /// The route's name.
+    pub route: &'k str,
+    /// The path as it is forwarded.
+    pub path: &'k str,
+    /// The canonical query, empty for none.
+    pub query: &'k str,
+    /// The Host, where the rule makes it part of the key.
+    pub host: Option<&'k str>,
+    /// The kept headers that were present.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Key {
+    /// Builds the key of a request that `rule` matched. `host` is used where the rule says so.
+    ///
+    /// # Errors
+    /// The query has no canonical form, or a header of the key was sent twice.
+    pub fn of_request(
+        rule: &Rule,
+        path: &str,
+        query: Option<&str>,
+        host: &str,
+        headers: &HeaderMap,
+    ) -> Result<Self, KeyTrouble> {
+        thread_local! {
+            static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+        }
+        let mut text = SmallVec::new();
+        push(&mut text, rule.name.as_bytes());
+        push(&mut text, path.as_bytes());
+        match query {
+            None | Some("") => push(&mut text, b""),
+            Some(query) => SCRATCH.with_borrow_mut(|scratch| {
+                scratch.clear();
+                super::query::canonicalize(query, rule, scratch).map_err(KeyTrouble::Query)?;
+                push(&mut text, scratch);
+                Ok(())
+            })?,
+        }
+        push(&mut text, if rule.host_in_key { host.as_bytes() } else { b"" });
+        let answered_here = |header: &&KeyHeader| header.kind == HeaderKind::Origin && rule.cors.is_some();
+        for header in rule.headers.iter().filter(|header| !answered_here(header)) {
+            if let Some(value) = header_value(header, headers)? {
+                push(&mut text, header.name.as_str().as_bytes());
+                match (header.kind, std::str::from_utf8(value)) {
+                    (HeaderKind::Locale, Ok(locale)) => push(&mut text, canonical_locale(locale).as_bytes()),
+                    _ => push(&mut text, value),
+                }
+            }
+        }
+        Ok(Self { hash: KeyHash::of(&text), text })
+    }
+
+    /// Takes up a key's text as it was stored; `None` when it is not one.
+    pub fn from_text(text: &[u8]) -> Option<Self> {
+        let key = Self { hash: KeyHash::of(text), text: SmallVec::from_slice(text) };
+        key.view().map(|_| ())?;
+        Some(key)
+    }
+
+    /// The hash by which tiers find the entry.
+    pub fn hash(&self) -> KeyHash {
+        self.hash
+    }
+
+    /// The whole key, compared when an entry comes from a shared tier.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The parts of the key; `None` only for a text that [`Key::of_request`] did not write.
+    pub fn view(&self) -> Option<KeyView<'_>> {
+        let mut rest = self.text.as_slice();
+        let mut next = || {
+            let (length, after) = rest.split_first_chunk::<4>()?;
+            let (part, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+            rest = after;
+            Some(part)
+        };
+        let mut utf8 = || std::str::from_utf8(next()?).ok();
+        let (route, path, query, host) = (utf8()?, utf8()?, utf8()?, utf8()?);
+        let mut headers = Vec::new();
+        while let Some(name) = next() {
+            headers.push((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(next()?).ok()?));
+        }
+        rest.is_empty().then_some(())?;
+        Some(KeyView { route, path, query, host: (!host.is_empty()).then_some(host), headers })
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("hash", &self.hash).field("view", &self.view()).finish()
+    }
+}
+
+/// The one value of a kept header, white space around it dropped; an empty one equals an absent one.
+fn header_value<'h>(header: &KeyHeader, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, KeyTrouble> {
+    let mut values = headers.get_all(&header.name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(KeyTrouble::HeaderRepeated);
+    }
+    let value = value.as_bytes().trim_ascii();
+    Ok((!value.is_empty()).then_some(value))
+}
+
+fn push(text: &mut SmallVec<[u8; 256]>, part: &[u8]) {
+    let length = u32::try_from(part.len()).expect("a request head is far below 4 GiB");
+    text.extend_from_slice(&length.to_be_bytes());
+    text.extend_from_slice(part);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::route::tests::rule;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap()))
+            .collect()
+    }
+
+    fn key(path: &str, query: Option<&str>, pairs: &[(&str, &str)]) -> Key {
+        Key::of_request(&rule(), path, query, "shop.example", &headers(pairs)).unwrap()
+    }
+
+    #[test]
+    fn what_changes_the_answer_changes_the_key() {
+        let base = key("/store/products", None, &[]);
+        assert_eq!(base.hash(), key("/store/products", Some(""), &[]).hash());
+        assert_eq!(base.hash(), key("/store/products", Some("limit=50&utm_source=x"), &[]).hash());
+        assert_eq!(base.hash(), key("/store/products", None, &[("x-medusa-locale", " "), ("accept", "a/b")]).hash());
+        assert_eq!(
+            key("/store/products", None, &[("x-medusa-locale", "FR-fr")]).hash(),
+            key("/store/products", None, &[("X-Medusa-Locale", "fr-FR ")]).hash()
+        );
+        for other in [
+            key("/store/products/a", None, &[]),
+            key("/store/products", Some("limit=2"), &[]),
+            key("/store/products", None, &[("x-publishable-api-key", "pk")]),
+            key("/store/products", None, &[("x-medusa-locale", "pk")]),
+            key("/store/products", None, &[("origin", "http://a")]),
+        ] {
+            assert_ne!(base.hash(), other.hash(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_counts_only_where_the_rule_says_so() {
+        let mut rule = rule();
+        let of = |rule: &Rule, host| Key::of_request(rule, "/a", None, host, &HeaderMap::new()).unwrap();
+        assert_eq!(of(&rule, "a").hash(), of(&rule, "b").hash());
+        rule.host_in_key = true;
+        assert_ne!(of(&rule, "a").hash(), of(&rule, "b").hash());
+        assert_eq!(of(&rule, "a").view().unwrap().host, Some("a"));
+    }
+
+    #[test]
+    fn a_header_of_the_key_sent_twice_has_no_key() {
+        let twice = headers(&[("x-publishable-api-key", "a"), ("x-publishable-api-key", "b")]);
+        let trouble = Key::of_request(&rule(), "/store/products", None, "", &twice).unwrap_err();
+        assert_eq!(trouble, KeyTrouble::HeaderRepeated);
+    }
+
+    #[test]
+    fn the_view_gives_back_what_went_in() {
+        let key = key("/store/products", Some("q=a&limit=2"), &[("x-publishable-api-key", "pk"), ("cookie", "x")]);
+        let view = key.view().unwrap();
+        assert_eq!(
+            (view.route, view.path, view.query, view.host),
+            ("products", "/store/products", "limit=2&q=a", None)
+        );
+        assert_eq!(view.headers, [("x-publishable-api-key".parse().unwrap(), HeaderValue::from_static("pk"))]);
+        assert_eq!(Key::from_text(key.text()).unwrap().hash(), key.hash());
+    }
+
+    proptest! {
+        /// Parts cannot be shifted into one another.
+        #[test]
+        fn different_requests_have_different_texts(
+            a in ("/[a-z]{0,4}", "[a-z=]{0,4}", "[a-z]{0,4}"), b in ("/[a-z]{0,4}", "[a-z=]{0,4}", "[a-z]{0,4}"),
+        ) {
+            let mut rule = rule();
+            rule.query = vec![crate::policy::route::QueryParam {
+                name: "q".into(), kind: crate::policy::route::QueryKind::Text, default: None }];
+            let text = |(path, q, pk): &(String, String, String)| {
+                let headers = headers(&[("x-publishable-api-key", pk)]);
+                let q = format!("q={}", q.replace('=', "%3D"));
+                Key::of_request(&rule, path, Some(&q), "", &headers).unwrap().text().to_vec()
+            };
+            prop_assert_eq!(text(&a) == text(&b), a == b);
+        }
+
+        #[test]
+        fn foreign_text_never_panics(text in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Key::from_text(&text);
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Tags: what an answer shows and what it depends on, so that a purge finds it.
+//!
+//! A list by category carries no category id and a product not yet in a list leaves no trace in it, so
+//! tags come from the body, from the request, from response headers and from the rule.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+use http::HeaderMap;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use smallvec::SmallVec;
+
+use super::key::KeyView;
+use super::route::{Rule, TagPath};
+
+/// Most tags of one entry; beyond it the largest kinds collapse into their coarse tag.
+pub const TAGS_MAX: usize = 2048;
+/// Longest tag that is taken from outside; a longer string is no id.
+const TAG_BYTES_MAX: usize = 256;
+
+/// 64 bits of blake3 over a tag: the same on every node. Two tags that collide purge one another,
+/// which costs a fill and never serves anything stale.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TagHash(u64);
+
+impl TagHash {
+    /// Hashes a tag.
+    pub fn of(tag: &str) -> Self {
+        let hash = blake3::hash(tag.as_bytes());
+        let (first, _) = hash.as_bytes().split_first_chunk::<8>().expect("a blake3 hash has 32 bytes");
+        Self(u64::from_be_bytes(*first))
+    }
+
+    /// The 64 bits, for the wire.
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// From the wire.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+impl fmt::Debug for TagHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The coarse tag of a tag's kind: `prod_01AB` → `prod_*`, `product:17` → `product:*`, `all` → none.
+pub fn coarse_tag(tag: &str) -> Option<String> {
+    let end = tag.find(['_', ':'])?;
+    tag.get(..=end).map(|kind| format!("{kind}*"))
+}
+
+/// The tags of one answer as they are found.
+#[derive(Debug, Default)]
+pub struct Tags {
+    /// Tag and coarse tag; a tag without a kind is its own.
+    found: Vec<(TagHash, TagHash)>,
+    /// Hashes of the kinds seen.
+    kinds: HashMap<String, TagHash>,
+}
+
+impl Tags {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a tag.
+    pub fn add(&mut self, tag: &str) {
+        let hash = TagHash::of(tag);
+        let kind = match tag.find(['_', ':']).and_then(|end| tag.get(..=end)) {
+            None => hash,
+            Some(kind) => match self.kinds.get(kind) {
+                Some(coarse) => *coarse,
+                None => {
+                    let coarse = TagHash::of(&format!("{kind}*"));
+                    self.kinds.insert(kind.to_owned(), coarse);
+                    coarse
+                }
+            },
+        };
+        self.found.push((hash, kind));
+    }
+
+    /// Adds what depends on the request alone: the route, the path, the rule's own tags, and the ids
+    /// that stand in path and query (a list by category shows no category).
+    pub fn add_request(&mut self, rule: &Rule, key: &KeyView<'_>) {
+        self.add("all");
+        self.add(&format!("route:{}", rule.name));
+        self.add(&format!("path:{}", key.path));
+        for segment in key.path.split('/') {
+            self.add_ids(&rule.tag_prefixes, segment);
+        }
+        let query: SmallVec<[(Cow<'_, str>, Cow<'_, str>); 8]> = key
+            .query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .filter_map(|(name, value)| Some((super::query::decode(name)?, super::query::decode(value)?)))
+            .collect();
+        for (_, value) in &query {
+            self.add_ids(&rule.tag_prefixes, value);
+        }
+        let base = |name: &'_ str| name.split('[').next().unwrap_or("").to_owned();
+        let value_of = |wanted: &str| -> Option<Cow<'_, str>> {
+            if let Some(name) = wanted.strip_prefix("header:") {
+                let (_, value) = key.headers.iter().find(|(header, _)| header.as_str() == name)?;
+                return Some(Cow::Owned(value.to_str().ok()?.to_owned()));
+            }
+            let name = wanted.strip_prefix("query:")?;
+            query.iter().find(|(param, _)| base(param) == name).map(|(_, value)| Cow::Owned(value.to_string()))
+        };
+        let conditional = rule
+            .tags_when
+            .iter()
+            .filter(|when| {
+                query.iter().any(|(param, value)| base(param) == when.query && value.contains(&when.contains))
+            })
+            .flat_map(|when| &when.tags);
+        for template in rule.tags.iter().chain(conditional) {
+            if let Some(tag) = template.expand(value_of) {
+                self.add(&tag);
+            }
+        }
+    }
+
+    /// Adds the words of the response headers that the rule names.
+    pub fn add_headers(&mut self, rule: &Rule, headers: &HeaderMap) {
+        for name in &rule.tag_headers {
+            for value in headers.get_all(name) {
+                let words = value.to_str().unwrap_or("").split([',', ' ', '\t']);
+                for word in words.filter(|word| !word.is_empty() && word.len() <= TAG_BYTES_MAX) {
+                    self.add(word);
+                }
+            }
+        }
+    }
+
+    /// Adds the ids in a JSON body, in one pass over it.
+    ///
+    /// # Errors
+    /// The body is not JSON, or nested deeper than 128: what it shows cannot be known.
+    pub fn add_body(&mut self, rule: &Rule, body: &[u8]) -> Result<(), serde_json::Error> {
+        if rule.tag_prefixes.is_empty() && rule.tag_paths.is_empty() {
+            return Ok(());
+        }
+        // Checked as UTF-8 once, so that the parser need not check each string.
+        let text = std::str::from_utf8(body).map_err(serde::de::Error::custom)?;
+        let mut parser = serde_json::Deserializer::from_str(text);
+        let live = rule.tag_paths.iter().map(|path| (path, 0)).collect();
+        Walk { tags: self, prefixes: &rule.tag_prefixes, live }.deserialize(&mut parser)?;
+        parser.end()
+    }
+
+    /// Adds a string where it is an id of one of the kinds, or several joined by dots (`mpath`).
+    fn add_ids(&mut self, prefixes: &[String], value: &str) {
+        if !prefixes.iter().any(|prefix| value.starts_with(prefix.as_str())) {
+            return;
+        }
+        for piece in value.split('.') {
+            let id = prefixes.iter().any(|prefix| {
+                piece.strip_prefix(prefix.as_str()).is_some_and(|rest| {
+                    !rest.is_empty()
+                        && piece.len() <= TAG_BYTES_MAX
+                        && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+                })
+            });
+            if id {
+                self.add(piece);
+            }
+        }
+    }
+
+    /// The sorted hashes, each once, and how many tags collapsed into those of their kinds.
+    pub fn finish(self, most: usize) -> (Box<[TagHash]>, usize) {
+        let mut found = self.found;
+        found.sort_unstable();
+        found.dedup();
+        let mut collapsed = 0;
+        while found.len() > most {
+            let mut sizes: HashMap<TagHash, usize> = HashMap::new();
+            for (tag, kind) in &found {
+                if tag != kind {
+                    *sizes.entry(*kind).or_default() += 1;
+                }
+            }
+            // The largest kind goes first; of equal ones the lower hash, so that all nodes agree.
+            let Some((largest, size)) = sizes.into_iter().max_by_key(|(kind, size)| (*size, std::cmp::Reverse(*kind)))
+            else {
+                break;
+            };
+            collapsed += size;
+            found.retain(|(tag, kind)| *kind != largest || tag == kind);
+            found.push((largest, largest));
+        }
+        let mut tags: Vec<TagHash> = found.into_iter().map(|(tag, _)| tag).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        (tags.into_boxed_slice(), collapsed)
+    }
+}
+
+/// Walks a JSON value and takes the ids out of its strings.
+struct Walk<'w> {
+    tags: &'w mut Tags,
+    prefixes: &'w [String],
+    /// The paths that still match here, and how many of their steps are behind us.
+    live: SmallVec<[(&'w TagPath, usize); 4]>,
+}
+
+impl Walk<'_> {
+    fn step(&mut self, name: Option<&str>) -> Walk<'_> {
+        let live = self
+            .live
+            .iter()
+            .filter(|(path, done)| path.steps.get(*done).is_some_and(|step| step == "*" || Some(step.as_str()) == name))
+            .map(|(path, done)| (*path, done + 1))
+            .collect();
+        Walk { tags: self.tags, prefixes: self.prefixes, live }
+    }
+
+    fn scalar(&mut self, value: &str) {
+        self.tags.add_ids(self.prefixes, value);
+        for (path, done) in &self.live {
+            if *done == path.steps.len() && !value.is_empty() && value.len() <= TAG_BYTES_MAX {
+                self.tags.add(&format!("{}:{value}", path.kind));
+            }
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_str<E>(mut self, value: &str) -> Result<(), E> {
+        self.scalar(value);
+        Ok(())
+    }
+
+    fn visit_u64<E>(mut self, value: u64) -> Result<(), E> {
+        if !self.live.is_empty() {
+            self.scalar(&value.to_string());
+        }
+        Ok(())
+    }
+
+    fn visit_i64<E>(mut self, value: i64) -> Result<(), E> {
+        if !self.live.is_empty() {
+            self.scalar(&value.to_string());
+        }
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(self.step(None))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        if self.live.is_empty() {
+            while map.next_key::<IgnoredAny>()?.is_some() {
+                map.next_value_seed(self.step(None))?;
+            }
+        } else {
+            while let Some(name) = map.next_key::<String>()? {
+                map.next_value_seed(self.step(Some(&name)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::key::Key;
+    use crate::policy::route::tests::rule;
+    use crate::policy::route::{TagsWhen, Template};
+
+    fn of_body(rule: &Rule, body: &str) -> Vec<TagHash> {
+        let mut tags = Tags::new();
+        tags.add_body(rule, body.as_bytes()).unwrap();
+        tags.finish(TAGS_MAX).0.into_vec()
+    }
+
+    fn hashes(names: &[&str]) -> Vec<TagHash> {
+        let mut hashes: Vec<_> = names.iter().map(|name| TagHash::of(name)).collect();
+        hashes.sort_unstable();
+        hashes
+    }
+
+    #[test]
+    fn ids_are_found_wherever_they_stand_and_nothing_else() {
+        let body = r#"{"products":[{"id":"prod_1","title":"a prod_9 b","variants":[{"id":"variant_1"},"variant_2"]},
+            {"id":"prod_1"},{"mpath":"pcat_1.pcat_2"},{"prod_5":1},{"x":"prod_"},{"x":"prod_a b"},{"x":"product_1"},
+            null,true,1.5,-3,"prod_\u0031x"]}"#;
+        let expected = ["prod_1", "variant_1", "variant_2", "pcat_1", "pcat_2", "prod_1x"];
+        assert_eq!(of_body(&rule(), body), hashes(&expected));
+    }
+
+    #[test]
+    fn bare_ids_become_tags_by_their_path() {
+        let mut rule = rule();
+        let steps = |path: &str| path.split('/').skip(1).map(str::to_owned).collect();
+        rule.tag_paths = vec![
+            TagPath { steps: steps("/products/*/id"), kind: "product".into() },
+            TagPath { steps: steps("/page/slug"), kind: "page".into() },
+        ];
+        let body = r#"{"products":[{"id":17,"brand":{"id":4}},{"id":"x"}],"page":{"slug":"home","id":9},"id":1}"#;
+        assert_eq!(of_body(&rule, body), hashes(&["product:17", "product:x", "page:home"]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_so() {
+        for body in ["", "{", "{\"a\":1}x", "[\"\u{0}\"", &"[".repeat(200)] {
+            assert!(Tags::new().add_body(&rule(), body.as_bytes()).is_err(), "{body}");
+        }
+        assert!(Tags::new().add_body(&rule(), b"\"\xff\"").is_err());
+    }
+
+    #[test]
+    fn the_request_gives_what_the_body_does_not_show() {
+        let mut rule = rule();
+        rule.tags_when = vec![TagsWhen {
+            query: "fields".into(),
+            contains: "categories".into(),
+            tags: vec![Template::parse("list:category").unwrap()],
+        }];
+        let headers = [("x-publishable-api-key".parse().unwrap(), "pk_1".parse().unwrap())].into_iter().collect();
+        let query = "category_id[]=pcat_1&region_id=reg_1&fields=*categories&q=jeans";
+        let key = Key::of_request(&rule, "/store/products/prod_7", Some(query), "", &headers).unwrap();
+        let mut tags = Tags::new();
+        tags.add_request(&rule, &key.view().unwrap());
+        let expected = [
+            "all",
+            "route:products",
+            "path:/store/products/prod_7",
+            "prod_7",
+            "pcat_1",
+            "reg_1",
+            "list:product",
+            "key:pk_1",
+            "list:category",
+        ];
+        assert_eq!(tags.finish(TAGS_MAX).0.into_vec(), hashes(&expected));
+    }
+
+    #[test]
+    fn headers_give_their_words() {
+        let mut headers = HeaderMap::new();
+        headers.append("surrogate-key", "a b,c".parse().unwrap());
+        headers.append("surrogate-key", "d".parse().unwrap());
+        let mut tags = Tags::new();
+        tags.add_headers(&rule(), &headers);
+        assert_eq!(tags.finish(TAGS_MAX).0.into_vec(), hashes(&["a", "b", "c", "d"]));
+    }
+
+    #[test]
+    fn too_many_tags_collapse_by_kind_and_are_counted() {
+        let mut tags = Tags::new();
+        (0..20).for_each(|n| tags.add(&format!("prod_{n}")));
+        (0..5).for_each(|n| tags.add(&format!("pcat_{n}")));
+        tags.add("all");
+        let (tags, collapsed) = tags.finish(10);
+        assert_eq!(collapsed, 20);
+        assert_eq!(tags.into_vec(), hashes(&["prod_*", "pcat_0", "pcat_1", "pcat_2", "pcat_3", "pcat_4", "all"]));
+    }
+}

@@ -1,0 +1,91 @@
+//! L1: entries in this process, bounded by bytes.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+
+use crate::fill::Failure;
+use crate::policy::entry::Entry;
+use crate::policy::key::{KeyHash, KeyHashState};
+use crate::policy::storable::Unshareable;
+use crate::policy::time::Timestamp;
+
+/// What L1 knows of a key.
+#[derive(Clone, Debug)]
+pub enum Slot {
+    /// A stored answer.
+    Entry(Arc<Entry>),
+    /// The last answer could not be shared: until then requests go by side by side.
+    PassMarker {
+        /// The end of the marker.
+        until: Timestamp,
+        /// Why it could not.
+        why: Unshareable,
+    },
+    /// The origin failed: until then the failure is shared, so that it is not asked for each request.
+    Failed {
+        /// The end of the back-off.
+        until: Timestamp,
+        /// What went wrong.
+        failure: Arc<Failure>,
+    },
+}
+
+impl Slot {
+    fn weight(&self) -> u32 {
+        let bytes = match self {
+            Self::Entry(entry) => entry.weight(),
+            Self::PassMarker { .. } => 512,
+            Self::Failed { failure, .. } => 512 + failure.weight(),
+        };
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+}
+
+/// The in-process tier. Freshness is judged at read: nothing here expires by time, and what is old
+/// makes room for what is asked for (TinyLFU).
+#[derive(Debug)]
+pub struct L1 {
+    cache: Cache<KeyHash, Slot, KeyHashState>,
+}
+
+impl L1 {
+    /// A tier of at most `capacity` bytes.
+    pub fn new(capacity: u64) -> Self {
+        let cache = Cache::builder()
+            .max_capacity(capacity)
+            .weigher(|_, slot: &Slot| slot.weight())
+            .build_with_hasher(KeyHashState::default());
+        Self { cache }
+    }
+
+    /// What is known of a key.
+    pub fn get(&self, key: KeyHash) -> Option<Slot> {
+        self.cache.get(&key)
+    }
+
+    /// Puts something in place of what was known.
+    pub fn put(&self, key: KeyHash, slot: Slot) {
+        self.cache.insert(key, slot);
+    }
+
+    /// Forgets a key.
+    pub fn remove(&self, key: KeyHash) {
+        self.cache.invalidate(&key);
+    }
+
+    /// Keys known, as of the last housekeeping.
+    pub fn entries(&self) -> u64 {
+        self.cache.entry_count()
+    }
+
+    /// Bytes held, as of the last housekeeping.
+    pub fn bytes(&self) -> u64 {
+        self.cache.weighted_size()
+    }
+
+    /// Frees what was evicted: in a quiet process nothing else does.
+    pub fn tidy(&self) {
+        self.cache.run_pending_tasks();
+    }
+}

@@ -1,0 +1,127 @@
+//! The shared store as a model: what the Redis store does, in memory. Tests and the simulation use it,
+//! and a node without Redis keeps its purge log in it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::{LogLine, LogState, SharedStore, StoreError};
+use crate::clock::Clock;
+use crate::policy::key::KeyHash;
+use crate::policy::purge::{Purge, PurgeSeq};
+use crate::policy::time::Timestamp;
+
+/// See the module.
+#[derive(Debug)]
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    newest: watch::Sender<PurgeSeq>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    values: HashMap<KeyHash, (Bytes, Timestamp)>,
+    log: BTreeMap<PurgeSeq, Purge>,
+    newest: PurgeSeq,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, state: Mutex::default(), newest: watch::Sender::default() }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append_now(&self, purge: &Purge, keep: Duration) -> PurgeSeq {
+        let now = self.clock.now().as_millis();
+        let mut state = self.state();
+        // As Redis does: the clock's milliseconds, but never less than the newest id.
+        let (newest_ms, newest_n) = split(state.newest);
+        let (ms, n) = if now > newest_ms { (now, 0) } else { (newest_ms, newest_n + 1) };
+        let seq = PurgeSeq::new(ms, n).expect("a process does not append 2^40 purges in a millisecond");
+        state.newest = seq;
+        state.log.insert(seq, purge.clone());
+        let keep = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
+        if let Some(oldest) = PurgeSeq::new(ms.saturating_sub(keep), 0) {
+            state.log = state.log.split_off(&oldest);
+        }
+        drop(state);
+        self.newest.send_replace(seq);
+        seq
+    }
+
+    fn lines(&self, after: PurgeSeq, most: usize) -> Vec<LogLine> {
+        let state = self.state();
+        let newer = state.log.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded));
+        newer.take(most).map(|(seq, purge)| LogLine { seq: *seq, purge: Some(purge.clone()) }).collect()
+    }
+}
+
+fn split(seq: PurgeSeq) -> (u64, u64) {
+    let bits = seq.to_bits();
+    let number = |bits: u128| u64::try_from(bits).expect("masked to fewer bits");
+    (number(bits >> 64), number((bits >> 24) & ((1 << 40) - 1)))
+}
+
+impl SharedStore for MemoryStore {
+    fn get(&self, key: KeyHash) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        let now = self.clock.now();
+        let found = self.state().values.get(&key).filter(|(_, until)| now < *until).map(|(value, _)| value.clone());
+        std::future::ready(Ok(found)).boxed()
+    }
+
+    fn put(&self, key: KeyHash, value: Bytes, ttl: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
+        let until = self.clock.now() + ttl;
+        self.state().values.insert(key, (value, until));
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn append<'s>(&'s self, purge: &'s Purge, keep: Duration) -> BoxFuture<'s, Result<PurgeSeq, StoreError>> {
+        std::future::ready(Ok(self.append_now(purge, keep))).boxed()
+    }
+
+    fn read_log(
+        &self,
+        after: PurgeSeq,
+        most: usize,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
+        async move {
+            let mut newest = self.newest.subscribe();
+            let arrived = newest.wait_for(|newest| *newest > after);
+            // Running out of time is an answer as well: nothing new.
+            drop(tokio::time::timeout(wait, arrived).await);
+            Ok(self.lines(after, most))
+        }
+        .boxed()
+    }
+
+    fn log_state(&self, applied: PurgeSeq) -> BoxFuture<'_, Result<LogState, StoreError>> {
+        let state = self.state();
+        let applied = applied.shared();
+        let found = if state.newest < applied {
+            LogState::Lost
+        } else {
+            match state.log.keys().next() {
+                Some(first) if applied != PurgeSeq::ZERO && *first > applied => LogState::Trimmed(*first),
+                _ => LogState::Continues,
+            }
+        };
+        std::future::ready(Ok(found)).boxed()
+    }
+
+    fn advance_log(&self, seq: PurgeSeq) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut state = self.state();
+        state.newest = state.newest.max(seq.shared());
+        std::future::ready(Ok(())).boxed()
+    }
+}

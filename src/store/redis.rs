@@ -1,0 +1,378 @@
+//! L2 and the purge log in Redis (or a server that speaks its protocol).
+//!
+//! Entries are plain strings with a TTL at `{ns}:e:{hash}`; the log is the stream `{ns}:purges`.
+//! Every call has a deadline of ours around the client's own, because a client that is reconnecting
+//! waits longer than its response time-out says; a breaker spares requests that wait.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, RedisError};
+use serde::{Deserialize, Serialize};
+
+use super::{LogLine, LogState, SharedStore, StoreError};
+use crate::clock::Clock;
+use crate::policy::breaker::Breaker;
+use crate::policy::key::KeyHash;
+use crate::policy::purge::{Mode, Purge, PurgeSeq};
+
+/// How to reach Redis, and how long to wait for it.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// `redis://…` or `redis+unix://…`.
+    pub url: String,
+    /// Replaces the URL's password.
+    pub password: Option<String>,
+    /// Before every key.
+    pub namespace: String,
+    /// Connections that share the commands.
+    pub connections: usize,
+    /// Time to connect.
+    pub connect_timeout: Duration,
+    /// An entry must come within this time.
+    pub deadline: Duration,
+    /// A line must be in the log within this time.
+    pub append_deadline: Duration,
+    /// Failures in a row that open the breaker.
+    pub breaker_failures: u32,
+    /// How long it stays open.
+    pub breaker_open: Duration,
+}
+
+/// See the module.
+pub struct RedisStore {
+    settings: RedisSettings,
+    client: Client,
+    managers: Vec<ConnectionManager>,
+    next: AtomicUsize,
+    /// The reader of the log blocks on its own connection, never on a shared one.
+    reader: tokio::sync::Mutex<Option<MultiplexedConnection>>,
+    breaker: Mutex<Breaker>,
+    /// The server's time in the newest id seen: the log is cut by the server's clock, not by ours.
+    newest_ms: std::sync::atomic::AtomicU64,
+    clock: Arc<dyn Clock>,
+    log_key: String,
+}
+
+impl std::fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisStore").field("namespace", &self.settings.namespace).finish_non_exhaustive()
+    }
+}
+
+/// A line of the log as it stands in the stream: readable for an operator with XRANGE.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Line {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    soft: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hard: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    delete: Vec<String>,
+    #[serde(default)]
+    source: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    id: String,
+}
+
+/// The version of [`Line`]; another one is not read.
+const LINE_VERSION: &str = "1";
+/// What the log outlives its last line by, at the least.
+const LOG_MARGIN: Duration = Duration::from_secs(24 * 3600);
+
+impl RedisStore {
+    /// Prepares the connections; none is made yet, so Redis may come later.
+    ///
+    /// # Errors
+    /// The URL cannot be read.
+    pub fn new(settings: RedisSettings, clock: Arc<dyn Clock>) -> Result<Self, RedisError> {
+        let mut info = settings.url.as_str().into_connection_info()?;
+        if let Some(password) = &settings.password {
+            let redis = info.redis_settings().clone().set_password(password);
+            info = info.set_redis_settings(redis);
+        }
+        if matches!(info.addr(), ConnectionAddr::Tcp(..)) {
+            // A peer that vanished without a word is given up after two seconds, not after TCP's minutes.
+            let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true);
+            #[cfg(target_os = "linux")]
+            let tcp = tcp.set_user_timeout(Duration::from_secs(2));
+            info = info.set_tcp_settings(tcp);
+        }
+        let client = Client::open(info)?;
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_max_delay(Duration::from_secs(1))
+            .set_connection_timeout(Some(settings.connect_timeout))
+            .set_response_timeout(Some(settings.append_deadline));
+        let managers = (0..settings.connections.max(1))
+            .map(|_| client.get_connection_manager_lazy(config.clone()))
+            .collect::<Result<_, _>>()?;
+        let breaker = Mutex::new(Breaker::new(settings.breaker_failures, settings.breaker_open));
+        let log_key = format!("{}:purges", settings.namespace);
+        Ok(Self {
+            settings,
+            client,
+            managers,
+            next: AtomicUsize::new(0),
+            reader: tokio::sync::Mutex::new(None),
+            breaker,
+            newest_ms: std::sync::atomic::AtomicU64::new(0),
+            clock,
+            log_key,
+        })
+    }
+
+    /// Whether the breaker spares requests now.
+    pub fn is_open(&self) -> bool {
+        self.breaker().is_open(self.clock.now())
+    }
+
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entry_key(&self, key: KeyHash) -> String {
+        format!("{}:e:{key}", self.settings.namespace)
+    }
+
+    fn manager(&self) -> ConnectionManager {
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.managers.len();
+        self.managers[at].clone()
+    }
+
+    /// A read or a write of an entry: bounded, and spared while the breaker is open.
+    async fn spared<T: FromRedisValue>(&self, command: Cmd) -> Result<T, StoreError> {
+        if !self.breaker().admits(self.clock.now()) {
+            return Err(StoreError::Open);
+        }
+        let outcome = self.ask(command, self.settings.deadline).await;
+        match &outcome {
+            // A server that refuses is alive: only silence and broken connections count.
+            Ok(_) | Err(StoreError::Server(_)) => {
+                if self.breaker().succeeded() {
+                    tracing::info!(tier = "l2", "shared store answers again");
+                }
+            }
+            Err(error) => {
+                if self.breaker().failed(self.clock.now()) {
+                    tracing::warn!(tier = "l2", %error, "shared store fails, going on without it");
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn ask<T: FromRedisValue>(&self, command: Cmd, deadline: Duration) -> Result<T, StoreError> {
+        let mut manager = self.manager();
+        match tokio::time::timeout(deadline, command.query_async(&mut manager)).await {
+            Err(_) => Err(StoreError::Timeout),
+            Ok(answer) => answer.map_err(|error| store_error(&error)),
+        }
+    }
+
+    fn saw(&self, seq: PurgeSeq) {
+        let ms = u64::try_from(seq.to_bits() >> 64).expect("64 bits are left");
+        self.newest_ms.fetch_max(ms, Ordering::Relaxed);
+    }
+}
+
+fn store_error(error: &RedisError) -> StoreError {
+    if error.is_timeout() {
+        StoreError::Timeout
+    } else if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal() {
+        StoreError::Connection(error.to_string())
+    } else {
+        StoreError::Server(error.to_string())
+    }
+}
+
+fn id(seq: PurgeSeq) -> String {
+    seq.shared().to_string()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl SharedStore for RedisStore {
+    fn get(&self, key: KeyHash) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        let mut command = redis::cmd("GET");
+        command.arg(self.entry_key(key));
+        async move { Ok(self.spared::<Option<Vec<u8>>>(command).await?.map(Bytes::from)) }.boxed()
+    }
+
+    fn put(&self, key: KeyHash, value: Bytes, ttl: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.entry_key(key)).arg(&value[..]).arg("PX").arg(millis(ttl).max(1));
+        async move { self.spared::<()>(command).await }.boxed()
+    }
+
+    fn append<'s>(&'s self, purge: &'s Purge, keep: Duration) -> BoxFuture<'s, Result<PurgeSeq, StoreError>> {
+        async move {
+            let of =
+                |mode| purge.tags.iter().filter(move |(_, with)| *with == mode).map(|(tag, _)| tag.clone()).collect();
+            let line = Line {
+                soft: of(Mode::Soft),
+                hard: of(Mode::Hard),
+                delete: of(Mode::Delete),
+                source: purge.source.clone(),
+                id: purge.event_id.clone(),
+            };
+            let line = serde_json::to_string(&line).expect("strings are JSON");
+            let oldest = self.newest_ms.load(Ordering::Relaxed).saturating_sub(millis(keep));
+            let mut command = redis::cmd("XADD");
+            command.arg(&self.log_key).arg("MINID").arg("~").arg(oldest).arg("*");
+            command.arg("v").arg(LINE_VERSION).arg("p").arg(line);
+            let appended: String = self.ask(command, self.settings.append_deadline).await?;
+            let seq = PurgeSeq::parse(&appended).ok_or_else(|| StoreError::Server(format!("odd id {appended:?}")))?;
+            self.saw(seq);
+            // The line is in the log whatever becomes of this; the next append sets the time again.
+            let mut expire = redis::cmd("PEXPIRE");
+            expire.arg(&self.log_key).arg(millis(keep + LOG_MARGIN));
+            if let Err(error) = self.ask::<i64>(expire, self.settings.append_deadline).await {
+                tracing::debug!(%error, "could not set the log's time to live");
+            }
+            Ok(seq)
+        }
+        .boxed()
+    }
+
+    fn read_log(
+        &self,
+        after: PurgeSeq,
+        most: usize,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
+        async move {
+            let mut reader = self.reader.lock().await;
+            // Taken out while it is used: a reader that failed or was dropped half-way is not used again.
+            let mut connection = match reader.take() {
+                Some(connection) => connection,
+                None => {
+                    let config = AsyncConnectionConfig::new()
+                        .set_connection_timeout(Some(self.settings.connect_timeout))
+                        .set_response_timeout(None);
+                    self.client
+                        .get_multiplexed_async_connection_with_config(&config)
+                        .await
+                        .map_err(|error| store_error(&error))?
+                }
+            };
+            let mut command = redis::cmd("XREAD");
+            command.arg("COUNT").arg(most);
+            if !wait.is_zero() {
+                command.arg("BLOCK").arg(millis(wait).max(1));
+            }
+            command.arg("STREAMS").arg(&self.log_key).arg(id(after));
+            let patience = wait + self.settings.connect_timeout + self.settings.append_deadline;
+            let answer: redis::Value = match tokio::time::timeout(patience, command.query_async(&mut connection)).await
+            {
+                Err(_) => return Err(StoreError::Timeout),
+                Ok(Err(error)) => return Err(store_error(&error)),
+                Ok(Ok(answer)) => answer,
+            };
+            *reader = Some(connection);
+            let lines = lines(answer)?;
+            if let Some(newest) = lines.last() {
+                self.saw(newest.seq);
+            }
+            Ok(lines)
+        }
+        .boxed()
+    }
+
+    fn log_state(&self, applied: PurgeSeq) -> BoxFuture<'_, Result<LogState, StoreError>> {
+        async move {
+            let deadline = self.settings.append_deadline;
+            let edge = |command: &str| {
+                let mut command = redis::cmd(command);
+                command.arg(&self.log_key);
+                command
+            };
+            let mut newest = edge("XREVRANGE");
+            newest.arg("+").arg("-").arg("COUNT").arg(1);
+            let newest = entries(self.ask(newest, deadline).await?)?;
+            let Some(newest) = newest.last() else {
+                return Ok(if applied.shared() == PurgeSeq::ZERO { LogState::Continues } else { LogState::Lost });
+            };
+            self.saw(newest.seq);
+            if newest.seq < applied.shared() {
+                return Ok(LogState::Lost);
+            }
+            let mut oldest = edge("XRANGE");
+            oldest.arg("-").arg("+").arg("COUNT").arg(1);
+            let oldest = entries(self.ask(oldest, deadline).await?)?;
+            Ok(match oldest.first() {
+                Some(first) if applied.shared() != PurgeSeq::ZERO && first.seq > applied.shared() => {
+                    LogState::Trimmed(first.seq)
+                }
+                _ => LogState::Continues,
+            })
+        }
+        .boxed()
+    }
+
+    fn advance_log(&self, seq: PurgeSeq) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let mut command = redis::cmd("XADD");
+            command.arg(&self.log_key).arg(id(seq)).arg("v").arg(LINE_VERSION).arg("p").arg(r#"{"source":"advance"}"#);
+            match self.ask::<String>(command, self.settings.append_deadline).await {
+                Ok(_) => Ok(()),
+                // Another node was faster: the log stands there or later already.
+                Err(StoreError::Server(text)) if text.contains("equal or smaller") => Ok(()),
+                Err(error) => Err(error),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The lines in an answer to XREAD: nil, or one stream's entries (a list of pairs, or a map in RESP3).
+fn lines(answer: redis::Value) -> Result<Vec<LogLine>, StoreError> {
+    match answer {
+        redis::Value::Nil => Ok(Vec::new()),
+        redis::Value::Array(mut streams) => match streams.pop() {
+            None => Ok(Vec::new()),
+            Some(redis::Value::Array(mut stream)) => stream.pop().map_or_else(|| Ok(Vec::new()), entries),
+            Some(other) => Err(odd(&other)),
+        },
+        redis::Value::Map(mut streams) => streams.pop().map_or_else(|| Ok(Vec::new()), |(_, found)| entries(found)),
+        other => Err(odd(&other)),
+    }
+}
+
+/// `[[id, [field, value, …]], …]`. What cannot be read as a line keeps its place with nothing in it.
+fn entries(found: redis::Value) -> Result<Vec<LogLine>, StoreError> {
+    let redis::Value::Array(found) = found else { return Err(odd(&found)) };
+    let mut lines = Vec::with_capacity(found.len());
+    for entry in found {
+        let (id, fields): (String, Vec<Vec<u8>>) =
+            redis::from_redis_value(entry).map_err(|error| StoreError::Server(error.to_string()))?;
+        // An id beyond our range is somebody else's hand in our stream; nothing can be ordered by it.
+        let Some(seq) = PurgeSeq::parse(&id) else { continue };
+        lines.push(LogLine { seq, purge: purge(&fields) });
+    }
+    Ok(lines)
+}
+
+fn purge(fields: &[Vec<u8>]) -> Option<Purge> {
+    let field = |name: &[u8]| fields.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_slice());
+    (field(b"v")? == LINE_VERSION.as_bytes()).then_some(())?;
+    let line: Line = serde_json::from_slice(field(b"p")?).ok()?;
+    let with = |mode| move |tag| (tag, mode);
+    let tags = line.soft.into_iter().map(with(Mode::Soft));
+    let tags = tags.chain(line.hard.into_iter().map(with(Mode::Hard)));
+    let tags = tags.chain(line.delete.into_iter().map(with(Mode::Delete))).collect();
+    Some(Purge { tags, source: line.source, event_id: line.id })
+}
+
+fn odd(answer: &redis::Value) -> StoreError {
+    let mut text = format!("{answer:?}");
+    text.truncate(text.floor_char_boundary(120));
+    StoreError::Server(format!("odd answer {text}"))
+}

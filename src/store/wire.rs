@@ -1,0 +1,308 @@
+//! How an entry is written into the shared store. What comes out of it is untrusted input.
+//!
+//! ```text
+//! "endcap" version:u8 flags:u8 mac:32 │ key times as_of status tags fields │ body
+//!                                     └────────── the MAC covers all of this, and what is before it
+//! ```
+//! Numbers are big-endian. A value of another version, a damaged or a foreign one is a miss with a
+//! reason. To add a field: append it behind the last one, raise `VERSION`, and read both for one release.
+
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::policy::entry::{Entry, Lifetime};
+use crate::policy::purge::PurgeSeq;
+use crate::policy::tags::{TAGS_MAX, TagHash};
+use crate::policy::time::Timestamp;
+use crate::purges::Purges;
+
+const MAGIC: &[u8; 6] = b"endcap";
+const VERSION: u8 = 1;
+const ZSTD: u8 = 1;
+const MAC_AT: usize = 8;
+const BODY_AT: usize = MAC_AT + 32;
+/// Fields of an answer, at the most; the origin's head is bounded before.
+const FIELDS_MAX: usize = 1024;
+
+/// Why stored bytes are no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Not ours, cut off, or the checksum is wrong.
+    #[error("not ours, cut off or damaged")]
+    Corrupt,
+    /// Another version's.
+    #[error("written by another version")]
+    Version,
+    /// Another key's: a collision, or somebody moved it.
+    #[error("belongs to another key")]
+    Foreign,
+    /// Larger than what this node stores.
+    #[error("larger than what this node stores")]
+    TooLarge,
+}
+
+impl WireError {
+    /// The word for logs and labels.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Corrupt => "l2_corrupt",
+            Self::Version => "l2_version",
+            Self::Foreign => "l2_foreign",
+            Self::TooLarge => "l2_size",
+        }
+    }
+}
+
+/// Writes and reads entries; holds the key of the checksum.
+#[derive(Clone)]
+pub struct Codec {
+    mac_key: [u8; 32],
+    compress_min: usize,
+    object_max: usize,
+}
+
+impl std::fmt::Debug for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Codec").field("compress_min", &self.compress_min).finish_non_exhaustive()
+    }
+}
+
+impl Codec {
+    /// Derives the checksum's key: with a secret nobody without it can forge an entry, without one the
+    /// checksum finds damage alone. Bodies above `compress_min` are compressed.
+    pub fn new(integrity_key: Option<&str>, compress_min: usize, object_max: usize) -> Self {
+        let mac_key =
+            blake3::derive_key("endcap 2026-11 shared entry integrity", integrity_key.unwrap_or("").as_bytes());
+        Self { mac_key, compress_min, object_max }
+    }
+
+    /// Writes an entry. Its position is written as other nodes may know it.
+    pub fn encode(&self, entry: &Entry) -> Bytes {
+        let packed = (entry.body.len() > self.compress_min)
+            .then(|| zstd::bulk::compress(&entry.body, 1).ok())
+            .flatten()
+            .filter(|packed| packed.len() < entry.body.len());
+        let body = packed.as_deref().unwrap_or(&entry.body);
+        let mut out = BytesMut::with_capacity(body.len() + entry.key.len() + 8 * entry.tags.len() + 1024);
+        out.put_slice(MAGIC);
+        out.put_u8(VERSION);
+        out.put_u8(if packed.is_some() { ZSTD } else { 0 });
+        out.put_bytes(0, 32);
+        put_bytes(&mut out, &entry.key);
+        let Lifetime { born, fresh_until, swr_until, sie_until } = entry.lifetime;
+        for time in [born, fresh_until, swr_until, sie_until, entry.began] {
+            out.put_u64(time.as_millis());
+        }
+        out.put_u128(entry.as_of.shared().to_bits());
+        out.put_u16(entry.status.as_u16());
+        out.put_u32(u32::try_from(entry.tags.len()).expect("an entry has at most TAGS_MAX tags"));
+        for tag in &entry.tags {
+            out.put_u64(tag.to_bits());
+        }
+        out.put_u32(u32::try_from(entry.headers.len()).expect("an answer's head is bounded"));
+        for (name, value) in &entry.headers {
+            put_bytes(&mut out, name.as_str().as_bytes());
+            put_bytes(&mut out, value.as_bytes());
+        }
+        out.put_u64(entry.body.len() as u64);
+        out.put_slice(body);
+        let mac = self.mac(&out);
+        out[MAC_AT..BODY_AT].copy_from_slice(mac.as_bytes());
+        out.freeze()
+    }
+
+    /// Reads an entry for a key and judges it against the purge index.
+    ///
+    /// # Errors
+    /// See [`WireError`]; whatever the bytes are, this neither panics nor takes more memory than the
+    /// largest object.
+    pub fn decode(&self, key: &[u8], bytes: &Bytes, purges: &Purges) -> Result<Entry, WireError> {
+        if bytes.len() < BODY_AT || &bytes[..MAGIC.len()] != MAGIC {
+            return Err(WireError::Corrupt);
+        }
+        if bytes[MAGIC.len()] != VERSION {
+            return Err(WireError::Version);
+        }
+        let flags = bytes[MAGIC.len() + 1];
+        // blake3's hashes compare in constant time.
+        let (said, _) = bytes[MAC_AT..].split_first_chunk::<32>().ok_or(WireError::Corrupt)?;
+        if self.mac(bytes) != *said {
+            return Err(WireError::Corrupt);
+        }
+        let mut rest = bytes.slice(BODY_AT..);
+        let stored_key = take_bytes(&mut rest)?;
+        if stored_key != key {
+            return Err(WireError::Foreign);
+        }
+        let mut time = || rest.try_get_u64().map(Timestamp::from_millis).map_err(|_| WireError::Corrupt);
+        let (born, fresh_until, swr_until, sie_until, began) = (time()?, time()?, time()?, time()?, time()?);
+        let as_of = PurgeSeq::from_bits(rest.try_get_u128().map_err(|_| WireError::Corrupt)?);
+        let status = rest.try_get_u16().map_err(|_| WireError::Corrupt)?;
+        let status = StatusCode::from_u16(status).map_err(|_| WireError::Corrupt)?;
+        let count = take_count(&mut rest, TAGS_MAX)?;
+        let mut tags = Vec::with_capacity(count);
+        for _ in 0..count {
+            tags.push(TagHash::from_bits(rest.try_get_u64().map_err(|_| WireError::Corrupt)?));
+        }
+        if !tags.is_sorted() {
+            return Err(WireError::Corrupt);
+        }
+        let count = take_count(&mut rest, FIELDS_MAX)?;
+        let mut headers = HeaderMap::with_capacity(count);
+        for _ in 0..count {
+            let name = HeaderName::from_bytes(&take_bytes(&mut rest)?).map_err(|_| WireError::Corrupt)?;
+            let value = HeaderValue::from_maybe_shared(take_bytes(&mut rest)?).map_err(|_| WireError::Corrupt)?;
+            headers.append(name, value);
+        }
+        let length = rest.try_get_u64().map_err(|_| WireError::Corrupt)?;
+        let length =
+            usize::try_from(length).ok().filter(|length| *length <= self.object_max).ok_or(WireError::TooLarge)?;
+        let body = if flags & ZSTD == 0 {
+            rest
+        } else {
+            zstd::bulk::decompress(&rest, length).map(Bytes::from).map_err(|_| WireError::Corrupt)?
+        };
+        if body.len() != length {
+            return Err(WireError::Corrupt);
+        }
+        let tags = tags.into_boxed_slice();
+        let seen = purges.judge(&tags, as_of);
+        let lifetime = Lifetime { born, fresh_until, swr_until, sie_until };
+        Ok(Entry { key: stored_key, status, headers, body, tags, lifetime, as_of, began, seen })
+    }
+
+    /// Over everything but the MAC itself.
+    fn mac(&self, bytes: &[u8]) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new_keyed(&self.mac_key);
+        hasher.update(&bytes[..MAC_AT]);
+        hasher.update(&bytes[BODY_AT..]);
+        hasher.finalize()
+    }
+}
+
+/// How long an entry is worth keeping.
+pub fn time_to_live(entry: &Entry, now: Timestamp) -> Duration {
+    entry.lifetime.ends().since(now)
+}
+
+fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+    out.put_u32(u32::try_from(bytes.len()).expect("keys and fields are bounded far below 4 GiB"));
+    out.put_slice(bytes);
+}
+
+fn take_bytes(rest: &mut Bytes) -> Result<Bytes, WireError> {
+    let length = rest.try_get_u32().map_err(|_| WireError::Corrupt)? as usize;
+    if length > rest.len() {
+        return Err(WireError::Corrupt);
+    }
+    Ok(rest.split_to(length))
+}
+
+fn take_count(rest: &mut Bytes, most: usize) -> Result<usize, WireError> {
+    let count = rest.try_get_u32().map_err(|_| WireError::Corrupt)? as usize;
+    // A collapsed set may hold a few coarse tags beyond the bound.
+    if count > most + 64 { Err(WireError::Corrupt) } else { Ok(count) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::purge::{PurgeIndex, Purged};
+
+    fn purges() -> Purges {
+        Purges::new(PurgeIndex::new(Duration::from_secs(2), 100, Duration::from_secs(100)))
+    }
+
+    fn entry(body: &[u8]) -> Entry {
+        let at = Timestamp::from_millis;
+        let mut headers = HeaderMap::new();
+        headers.append("content-type", HeaderValue::from_static("application/json"));
+        headers.append("link", HeaderValue::from_static("<a>"));
+        headers.append("link", HeaderValue::from_bytes(b"<b>\xe9").unwrap());
+        let mut tags = vec![TagHash::of("a"), TagHash::of("b")];
+        tags.sort_unstable();
+        Entry {
+            key: Bytes::from_static(b"the key"),
+            status: StatusCode::OK,
+            headers,
+            body: Bytes::copy_from_slice(body),
+            tags: tags.into(),
+            lifetime: Lifetime { born: at(1), fresh_until: at(2), swr_until: at(3), sie_until: at(4) },
+            as_of: PurgeSeq::new(7, 8).unwrap().next_local(),
+            began: at(5),
+            seen: crate::policy::entry::Seen::default(),
+        }
+    }
+
+    fn codec() -> Codec {
+        Codec::new(Some("secret"), 64, 1 << 20)
+    }
+
+    #[test]
+    fn an_entry_comes_back_as_it_went_in() {
+        for body in [&b""[..], b"small", &[b'x'; 5000]] {
+            let written = entry(body);
+            let bytes = codec().encode(&written);
+            assert!(body.len() < 64 || bytes.len() < body.len(), "compressed");
+            let read = codec().decode(b"the key", &bytes, &purges()).unwrap();
+            assert_eq!(read.body, written.body);
+            assert_eq!(read.headers, written.headers);
+            assert_eq!((read.status, read.lifetime, read.began), (written.status, written.lifetime, written.began));
+            assert_eq!(read.tags, written.tags);
+            assert_eq!(read.as_of, written.as_of.shared(), "what only one node knows stays there");
+        }
+    }
+
+    #[test]
+    fn what_comes_in_is_judged_against_the_index() {
+        let purges = purges();
+        let bytes = codec().encode(&entry(b"x"));
+        purges.apply(
+            PurgeSeq::new(9, 0).unwrap(),
+            Box::new([(TagHash::of("a"), crate::policy::purge::Mode::Hard)]),
+            Timestamp::default(),
+        );
+        let read = codec().decode(b"the key", &bytes, &purges).unwrap();
+        assert_eq!(purges.check(&read), Purged::Hard);
+    }
+
+    #[test]
+    fn foreign_damaged_and_newer_values_are_told_apart() {
+        let bytes = codec().encode(&entry(&[b'x'; 500]));
+        let decode = |codec: &Codec, key: &[u8], bytes: &[u8]| {
+            codec.decode(key, &Bytes::copy_from_slice(bytes), &purges()).map(|_| ()).unwrap_err()
+        };
+        assert_eq!(decode(&codec(), b"other", &bytes), WireError::Foreign);
+        assert_eq!(decode(&Codec::new(None, 64, 1 << 20), b"the key", &bytes), WireError::Corrupt);
+        assert_eq!(decode(&Codec::new(Some("secret"), 64, 100), b"the key", &bytes), WireError::TooLarge);
+        let mut newer = bytes.to_vec();
+        newer[6] = 2;
+        assert_eq!(decode(&codec(), b"the key", &newer), WireError::Version);
+        for garbage in [&b""[..], b"endcap", b"hello world, this is somebody else's value", &bytes[..bytes.len() - 1]] {
+            assert_eq!(decode(&codec(), b"the key", garbage), WireError::Corrupt);
+        }
+        for at in 8..bytes.len() {
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 1;
+            assert_eq!(decode(&codec(), b"the key", &damaged), WireError::Corrupt, "byte {at}");
+        }
+    }
+
+    proptest! {
+        /// Even with a right checksum: whoever has the secret may still be another version.
+        #[test]
+        fn no_signed_bytes_panic(flags in 0_u8..4, tail in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut bytes = b"endcap\x01".to_vec();
+            bytes.push(flags);
+            bytes.extend([0; 32]);
+            bytes.extend(&tail);
+            let mac = codec().mac(&bytes);
+            bytes[MAC_AT..BODY_AT].copy_from_slice(mac.as_bytes());
+            let _ = codec().decode(b"", &bytes.into(), &purges());
+        }
+    }
+}

@@ -1,9 +1,19 @@
 //! endcap: a caching reverse-proxy sidecar for commerce backends. `src/README.md` is the map.
 
 pub mod body;
+pub mod cli;
+pub mod client;
 pub mod clock;
+pub mod config;
 pub mod fill;
+pub mod invalidate;
+pub mod metrics;
+pub mod node;
+pub mod ops;
+pub mod origin;
 pub mod policy;
 pub mod purges;
+pub mod serve;
 pub mod store;
 pub mod tasks;
+pub mod telemetry;

@@ -1,8 +1,264 @@
-//! placeholder
+//! Fills: fetch, judge, admit, store. One flight a key in this node.
+
+pub mod flights;
+mod land;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use tokio::sync::oneshot;
+
+use crate::body::Body;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::origin::Origin;
+use crate::policy::entry::Entry;
+use crate::policy::freshness::{self, StaleReason, Verdict};
+use crate::policy::key::{Key, KeyHash};
+use crate::policy::purge::Purged;
+use crate::policy::route::Rule;
+use crate::policy::storable::Unshareable;
+use crate::policy::time::Timestamp;
+use crate::purges::Purges;
+use crate::store::SharedStore;
+use crate::store::l1::{L1, Slot};
+use crate::store::wire::Codec;
+use crate::tasks::Tasks;
+use flights::{Flights, Joined, Leader};
+
+/// How often a request joins a flight whose result a purge overtook, before it goes alone.
+const ATTEMPTS: usize = 3;
+
+/// The times and sizes of fills.
+#[derive(Clone, Copy, Debug)]
+pub struct FillSettings {
+    /// Largest body that is stored.
+    pub object_max: usize,
+    /// How long an unshareable answer lets requests go by side by side.
+    pub pass_marker_ttl: Duration,
+    /// How long a failure is shared.
+    pub error_ttl: Duration,
+    /// Share by which a rule's TTL varies.
+    pub jitter: f64,
+    /// How long a soft purge lets an entry be served stale.
+    pub soft_grace: Duration,
+}
+
+/// Why there is no answer to a fill, shared by all who waited for it.
 #[derive(Debug)]
-pub struct Failure;
+pub struct Failure {
+    /// What the client is told.
+    pub status: StatusCode,
+    /// The word for logs, labels and headers.
+    pub reason: &'static str,
+    /// The origin's own answer, where it gave one (5xx).
+    pub answer: Option<Arc<Entry>>,
+}
+
 impl Failure {
+    /// Memory that it holds, in bytes.
     pub fn weight(&self) -> usize {
-        0
+        self.answer.as_deref().map_or(0, Entry::weight)
     }
+}
+
+/// Where an entry came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// It stood in L1 by the time the flight began.
+    L1,
+    /// Another node had filled it.
+    L2,
+    /// The origin, with this status to the fill itself (304 for a renewal).
+    Origin(StatusCode),
+}
+
+/// What a flight lands: shared by the leader and its followers.
+#[derive(Clone, Debug)]
+pub enum Landed {
+    /// An answer that may be shared; `stored` says whether the next request finds it.
+    Entry {
+        /// The answer.
+        entry: Arc<Entry>,
+        /// Where it came from.
+        source: Source,
+        /// Whether it was stored.
+        stored: bool,
+    },
+    /// The answer belongs to the one who asked: each waiter asks for itself.
+    Unshareable(Unshareable),
+    /// There is no answer.
+    Failed(Arc<Failure>),
+}
+
+/// What a request gets from a fill.
+#[derive(Debug)]
+pub enum Filled {
+    /// A flight's result; `collapsed` when another request led it.
+    Landed {
+        /// The result.
+        landed: Landed,
+        /// Whether another request led the flight.
+        collapsed: bool,
+    },
+    /// The leader's own answer, which nobody else may have.
+    Own(Response<Body>, Unshareable),
+    /// Purges overtook every flight it joined: it goes alone.
+    Overtaken,
+}
+
+/// Fills entries.
+#[derive(Debug)]
+pub struct Fill {
+    pub(crate) origin: Arc<dyn Origin>,
+    pub(crate) l1: L1,
+    pub(crate) shared: Option<Arc<dyn SharedStore>>,
+    pub(crate) codec: Codec,
+    pub(crate) purges: Arc<Purges>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) settings: FillSettings,
+    flights: Arc<Flights<Landed>>,
+    tasks: Tasks,
+}
+
+/// What a flight is to fill.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) rule: Arc<Rule>,
+    pub(crate) key: Key,
+    /// What is known already: its validator saves a body, and it may serve if the origin fails.
+    pub(crate) previous: Option<Arc<Entry>>,
+}
+
+impl Fill {
+    /// Puts the parts together.
+    #[expect(clippy::too_many_arguments, reason = "each part once, at the one place where a node is built")]
+    pub fn new(
+        origin: Arc<dyn Origin>,
+        l1: L1,
+        shared: Option<Arc<dyn SharedStore>>,
+        codec: Codec,
+        purges: Arc<Purges>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        tasks: Tasks,
+        settings: FillSettings,
+    ) -> Arc<Self> {
+        Arc::new(Self { origin, l1, shared, codec, purges, clock, metrics, settings, flights: Flights::new(), tasks })
+    }
+
+    /// What L1 knows of a key.
+    pub fn look_up(&self, key: KeyHash) -> Option<Slot> {
+        self.l1.get(key)
+    }
+
+    /// What may be done with an entry now.
+    pub fn judge(&self, entry: &Entry, now: Timestamp) -> Verdict {
+        freshness::judge(&entry.lifetime, self.purges.check(entry), now)
+    }
+
+    /// Whether an entry may serve because the origin failed.
+    pub fn usable_on_error(&self, entry: &Entry, now: Timestamp) -> bool {
+        freshness::usable_on_error(&entry.lifetime, self.purges.check(entry), now)
+    }
+
+    /// The first tier.
+    pub fn l1(&self) -> &L1 {
+        &self.l1
+    }
+
+    /// The purge index that entries are judged by.
+    pub fn purges(&self) -> &Purges {
+        &self.purges
+    }
+
+    /// Flights under way, and requests that wait for another's.
+    pub fn flights(&self) -> (usize, usize) {
+        (self.flights.count(), self.flights.followers())
+    }
+
+    /// Gets an answer that began after this call, or that no purge before this call concerns: leads
+    /// the key's flight, or waits for it. The flight goes on when the caller leaves.
+    pub async fn once(self: &Arc<Self>, rule: &Arc<Rule>, key: &Key, previous: Option<Arc<Entry>>) -> Filled {
+        for _ in 0..ATTEMPTS {
+            let joined = self.purges.applied();
+            let (landed, collapsed) = match self.flights.join(key.hash()) {
+                Joined::Leader(leader) => {
+                    let waits = leader.follower();
+                    let (own, answer) = oneshot::channel();
+                    let job = Job { rule: Arc::clone(rule), key: key.clone(), previous: previous.clone() };
+                    self.launch(job, leader, Some(own));
+                    // The sender is dropped unsent where the answer is for all.
+                    if let Ok((answer, why)) = answer.await {
+                        return Filled::Own(answer, why);
+                    }
+                    (waits.landed().await, false)
+                }
+                Joined::Follower(follower) => (self.flights.follow(follower).await, true),
+            };
+            match landed {
+                // The leader gave up (a bug in its flight, or the process stops): join again.
+                None => {}
+                Some(landed) if !collapsed || self.good_for(&landed, joined) => {
+                    return Filled::Landed { landed, collapsed };
+                }
+                Some(_) => self.metrics.overtaken.inc(),
+            }
+        }
+        Filled::Overtaken
+    }
+
+    /// Refreshes an entry that is being served stale, unless that is under way, or too soon.
+    pub fn refresh_behind(self: &Arc<Self>, rule: &Arc<Rule>, key: &Key, entry: &Arc<Entry>, why: StaleReason) {
+        if self.clock.now() < freshness::refresh_not_before(entry, why, self.settings.soft_grace) {
+            return;
+        }
+        if let Joined::Leader(leader) = self.flights.join(key.hash()) {
+            self.metrics.refreshes.inc();
+            let job = Job { rule: Arc::clone(rule), key: key.clone(), previous: Some(Arc::clone(entry)) };
+            self.launch(job, leader, None);
+        }
+    }
+
+    fn launch(
+        self: &Arc<Self>,
+        job: Job,
+        leader: Leader<Landed>,
+        own: Option<oneshot::Sender<(Response<Body>, Unshareable)>>,
+    ) {
+        let fill = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let landed = fill.fly(&job, own).await;
+            let to_share = match &landed {
+                Landed::Entry { entry, source: Source::Origin(_), stored: true } => Some(Arc::clone(entry)),
+                _ => None,
+            };
+            leader.land(landed);
+            // Those who wait have their answer; the other nodes come after.
+            if let Some(entry) = to_share {
+                fill.share(&job.key, &entry).await;
+            }
+        });
+    }
+
+    /// Whether a follower who joined when `joined` was the newest purge may take the result.
+    fn good_for(&self, landed: &Landed, joined: crate::policy::purge::PurgeSeq) -> bool {
+        match landed {
+            Landed::Entry { entry, .. } => match self.purges.judge_between(entry, joined) {
+                Purged::No => true,
+                Purged::Soft { until } => self.clock.now() < until,
+                Purged::Hard | Purged::Deleted => false,
+            },
+            Landed::Unshareable(_) | Landed::Failed(_) => true,
+        }
+    }
+}
+
+/// A body read whole, or the part of it that was read before it proved too large.
+pub(crate) enum Read {
+    Whole(Bytes),
+    TooLarge(Body),
 }

@@ -40,11 +40,13 @@ pub enum PassReason {
     Marker,
     /// The answer turned out not to be shareable; this waiter asks for itself.
     Unshareable,
+    /// Purges overtook every flight that it joined.
+    Overtaken,
 }
 
 impl PassReason {
     /// All reasons, for the metrics.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoRoute,
         Self::Policy,
         Self::Method,
@@ -54,6 +56,7 @@ impl PassReason {
         Self::QueryShape,
         Self::Marker,
         Self::Unshareable,
+        Self::Overtaken,
     ];
 
     /// The word for logs, labels and headers.
@@ -68,6 +71,7 @@ impl PassReason {
             Self::QueryShape => "query_shape",
             Self::Marker => "marker",
             Self::Unshareable => "unshareable",
+            Self::Overtaken => "overtaken",
         }
     }
 }

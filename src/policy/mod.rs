@@ -3,16 +3,23 @@
 //! Everything that can be *wrong* (may this be cached, is it fresh, which tags does it carry, was
 //! it purged) is a synchronous function of its arguments in here, `now` included.
 
+pub mod admission;
 pub mod breaker;
 pub mod cache_control;
 pub mod classify;
 pub mod cors;
 pub mod entry;
+pub mod exchange;
+pub mod framing;
 pub mod freshness;
+pub mod hop_by_hop;
 pub mod key;
+pub mod outcome;
 pub mod purge;
 pub mod query;
+pub mod refusal;
 pub mod route;
 pub mod storable;
 pub mod tags;
 pub mod time;
+pub mod webhook;

@@ -77,7 +77,7 @@ impl fmt::Debug for PurgeSeq {
 }
 
 /// How strongly a purge forgets. The later variant is the stronger one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
     /// May be served stale while it is refreshed, for the grace; then as `Hard`.
     Soft,

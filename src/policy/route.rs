@@ -79,13 +79,13 @@ pub struct KeyHeader {
     pub kind: HeaderKind,
 }
 
-/// Tags that are added when a query parameter holds a word.
+/// Tags that are added when a query parameter is there, or when it holds a word.
 #[derive(Clone, Debug)]
 pub struct TagsWhen {
     /// The parameter's name.
     pub query: String,
-    /// The word that its value contains.
-    pub contains: String,
+    /// The word that its value contains; `None` for any value: the parameter is there.
+    pub contains: Option<String>,
     /// The tags.
     pub tags: Vec<Template>,
 }
@@ -173,6 +173,12 @@ impl Patterns {
         }
         patterns.exact.sort_unstable();
         patterns
+    }
+
+    /// The names as they were given, the exact ones first.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let prefixes = self.prefixes.iter().map(|prefix| format!("{prefix}*"));
+        self.exact.iter().cloned().chain(prefixes)
     }
 
     /// Whether a name is in the list.
@@ -385,6 +391,14 @@ impl Routes {
     /// The rule for a path as it would be forwarded.
     pub fn find(&self, path: &str) -> Option<&Arc<Rule>> {
         self.order.iter().find(|(pattern, _)| pattern.matches(path)).map(|(_, rule)| &self.rules[*rule])
+    }
+
+    /// Answers cross-origin requests ourselves, on every route.
+    #[must_use]
+    pub fn with_cors(mut self, cors: Option<Cors>) -> Self {
+        let cors = cors.map(Arc::new);
+        self.rules = self.rules.iter().map(|rule| Arc::new(Rule { cors: cors.clone(), ..Rule::clone(rule) })).collect();
+        self
     }
 
     /// All rules, in the order of their `index`.

@@ -79,11 +79,13 @@ pub enum ShareOnce {
     ContentType,
     /// The rule or the origin gives it no lifetime.
     NoLifetime,
+    /// Its body cannot be read as JSON, so it cannot be known which purges concern it.
+    Untaggable,
 }
 
 impl ShareOnce {
     /// All reasons, for the metrics.
-    pub const ALL: [Self; 3] = [Self::Status, Self::ContentType, Self::NoLifetime];
+    pub const ALL: [Self; 4] = [Self::Status, Self::ContentType, Self::NoLifetime, Self::Untaggable];
 
     /// The word for logs, labels and headers.
     pub const fn as_str(self) -> &'static str {
@@ -91,6 +93,7 @@ impl ShareOnce {
             Self::Status => "status",
             Self::ContentType => "content_type",
             Self::NoLifetime => "no_lifetime",
+            Self::Untaggable => "untaggable",
         }
     }
 }

@@ -118,7 +118,8 @@ impl Tags {
             .tags_when
             .iter()
             .filter(|when| {
-                query.iter().any(|(param, value)| base(param) == when.query && value.contains(&when.contains))
+                let holds = |value: &str| when.contains.as_ref().is_none_or(|word| value.contains(word.as_str()));
+                query.iter().any(|(param, value)| base(param) == when.query && holds(value))
             })
             .flat_map(|when| &when.tags);
         for template in rule.tags.iter().chain(conditional) {
@@ -351,7 +352,7 @@ mod tests {
         let mut rule = rule();
         rule.tags_when = vec![TagsWhen {
             query: "fields".into(),
-            contains: "categories".into(),
+            contains: Some("categories".into()),
             tags: vec![Template::parse("list:category").unwrap()],
         }];
         let headers = [("x-publishable-api-key".parse().unwrap(), "pk_1".parse().unwrap())].into_iter().collect();

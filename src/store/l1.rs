@@ -28,6 +28,8 @@ pub enum Slot {
         until: Timestamp,
         /// What went wrong.
         failure: Arc<Failure>,
+        /// What was stored before, for stale-if-error.
+        previous: Option<Arc<Entry>>,
     },
 }
 
@@ -36,7 +38,9 @@ impl Slot {
         let bytes = match self {
             Self::Entry(entry) => entry.weight(),
             Self::PassMarker { .. } => 512,
-            Self::Failed { failure, .. } => 512 + failure.weight(),
+            Self::Failed { failure, previous, .. } => {
+                512 + failure.weight() + previous.as_deref().map_or(0, Entry::weight)
+            }
         };
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }

@@ -22,11 +22,15 @@ use crate::policy::key::KeyHash;
 use crate::policy::purge::{Mode, Purge, PurgeSeq};
 
 /// How to reach Redis, and how long to wait for it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RedisSettings {
-    /// `redis://…` or `redis+unix://…`.
-    pub url: String,
-    /// Replaces the URL's password.
+    /// Where it listens.
+    pub address: ConnectionAddr,
+    /// The number of the database.
+    pub database: i64,
+    /// The user, where there is one.
+    pub username: Option<String>,
+    /// The password, where there is one.
     pub password: Option<String>,
     /// Before every key.
     pub namespace: String,
@@ -42,6 +46,13 @@ pub struct RedisSettings {
     pub breaker_failures: u32,
     /// How long it stays open.
     pub breaker_open: Duration,
+}
+
+impl std::fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the password.
+        f.debug_struct("RedisSettings").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 /// See the module.
@@ -89,13 +100,17 @@ impl RedisStore {
     /// Prepares the connections; none is made yet, so Redis may come later.
     ///
     /// # Errors
-    /// The URL cannot be read.
+    /// The address is of a kind that was not built in.
     pub fn new(settings: RedisSettings, clock: Arc<dyn Clock>) -> Result<Self, RedisError> {
-        let mut info = settings.url.as_str().into_connection_info()?;
-        if let Some(password) = &settings.password {
-            let redis = info.redis_settings().clone().set_password(password);
-            info = info.set_redis_settings(redis);
+        let mut info = settings.address.clone().into_connection_info()?;
+        let mut redis = info.redis_settings().clone().set_db(settings.database);
+        if let Some(username) = &settings.username {
+            redis = redis.set_username(username);
         }
+        if let Some(password) = &settings.password {
+            redis = redis.set_password(password);
+        }
+        info = info.set_redis_settings(redis);
         if matches!(info.addr(), ConnectionAddr::Tcp(..)) {
             // A peer that vanished without a word is given up after two seconds, not after TCP's minutes.
             let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true);

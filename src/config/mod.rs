@@ -1,0 +1,431 @@
+//! Configuration: what the rest of the program sees, defaults filled in and every rule checked.
+//!
+//! `raw.rs` mirrors the file, `load.rs` lays the layers over one another (defaults, preset, file,
+//! environment), `resolve.rs` and `routes.rs` check them and build what is here. `proxy.toml` at the
+//! root documents every key; a test holds it equal to the `Default`s below.
+
+mod diagnostic;
+mod document;
+mod endpoint;
+mod environment;
+mod load;
+mod preset;
+mod raw;
+mod render;
+mod resolve;
+mod routes;
+mod secret;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod text;
+mod units;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use self::diagnostic::{Place, Problem, Problems};
+pub use self::endpoint::{RedisServer, Upstream};
+pub use self::load::Loaded;
+pub use self::secret::Secret;
+use crate::policy::route::{Patterns, Routes};
+use crate::policy::webhook::EventRule;
+
+/// Everything a node is told before it starts. Fields are named as in `proxy.toml`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The backend.
+    pub upstream: Upstream,
+    /// The preset under the user's own keys.
+    pub preset: Option<String>,
+    /// The public listener.
+    pub listen: Listen,
+    /// The listener for operations.
+    pub ops: Ops,
+    /// How the backend is spoken to.
+    pub origin: Origin,
+    /// Rules of the cache as a whole.
+    pub cache: Cache,
+    /// The tier in memory.
+    pub memory: Memory,
+    /// The shared tier and log; `None` runs on memory alone.
+    pub redis: Option<Redis>,
+    /// The purge log.
+    pub purge: Purge,
+    /// What is logged.
+    pub log: Log,
+    /// Who may read answers in a browser.
+    pub cors: Cors,
+    /// Sources of webhooks by name; each has at least one secret.
+    pub hooks: BTreeMap<String, Hook>,
+    /// What events purge, by name; a last `*` ends a prefix. Looked up by [`Config::event`].
+    pub events: BTreeMap<String, EventRule>,
+    /// Which requests may be answered from the cache, and how.
+    pub routes: Routes,
+}
+
+impl Config {
+    /// The rule for an event: the one with just this name, else the one with the longest prefix of it.
+    pub fn event(&self, name: &str) -> Option<&EventRule> {
+        self.events.get(name).or_else(|| {
+            let prefixes = self.events.iter().filter_map(|(rule, event)| Some((rule.strip_suffix('*')?, event)));
+            let fitting = prefixes.filter(|(prefix, _)| name.starts_with(prefix));
+            fitting.max_by_key(|(prefix, _)| prefix.len()).map(|(_, event)| event)
+        })
+    }
+
+    /// What is allowed but seldom meant.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(preset) = &self.preset
+            && self.hooks.is_empty()
+        {
+            warnings.push(format!(
+                "the preset {preset:?} maps events to purges, but without webhook_secret none can arrive: \
+                 answers change only when their TTL ends"
+            ));
+        }
+        if !self.ops.address.ip().is_loopback() && self.ops.token.is_none() {
+            warnings.push(format!(
+                "ops.address {} is open to the network without ops.token: metrics and status are readable by \
+                 whoever reaches it, and POST /purge is closed",
+                self.ops.address
+            ));
+        }
+        let short = |secret: &Secret| secret.expose().len() < 16;
+        if self.ops.token.as_ref().is_some_and(short) {
+            warnings.push("ops.token has less than 16 characters: it can be guessed".to_owned());
+        }
+        if self.preset.as_deref() == Some("medusa") && self.listen.head_bytes_max > preset::NODE_HEAD_BYTES_MAX {
+            warnings.push(
+                "listen.head_bytes_max is above 16KiB, where Node answers 431 itself: larger heads pass here and \
+                 fail there"
+                    .to_owned(),
+            );
+        }
+        if self.listen.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
+            warnings.push(
+                "listen.trusted_proxies trusts every address: anyone can choose the client address that is seen"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+/// The public listener.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Where shoppers, or the CDN, connect.
+    pub address: SocketAddr,
+    /// HTTP/2 with prior knowledge is answered too.
+    pub h2c: bool,
+    /// Host names that are served, in lower case; empty serves any.
+    pub hosts: Vec<String>,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections open at once; more are closed at once and counted.
+    pub connections_max: usize,
+    /// Longest request target in bytes; longer gets 414.
+    pub uri_bytes_max: usize,
+    /// Largest request head in bytes; larger gets 431.
+    pub head_bytes_max: usize,
+    /// Most header fields; more get 431.
+    pub head_fields_max: usize,
+    /// A request head must be whole within this time.
+    pub head_timeout: Duration,
+    /// A kept-alive connection may be silent this long.
+    pub idle_timeout: Duration,
+    /// Some of a request body must come within this time.
+    pub body_timeout: Duration,
+    /// Some of an answer must be taken within this time.
+    pub write_timeout: Duration,
+    /// What requests under way get when the process is told to stop.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            address: loopback(8080),
+            h2c: true,
+            hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            connections_max: 10_000,
+            uri_bytes_max: 8 << 10,
+            head_bytes_max: 32 << 10,
+            head_fields_max: 100,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(25),
+        }
+    }
+}
+
+/// The listener for operations.
+#[derive(Clone, Debug)]
+pub struct Ops {
+    /// Metrics, health, status, webhooks and purges.
+    pub address: SocketAddr,
+    /// For what changes state; without it that is closed.
+    pub token: Option<Secret>,
+}
+
+impl Default for Ops {
+    fn default() -> Self {
+        Self { address: loopback(8081), token: None }
+    }
+}
+
+/// How the backend is spoken to.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The Host it is sent; `None` for the upstream's own.
+    pub host: Option<String>,
+    /// Connections at the most: its concurrency budget.
+    pub connections_max: usize,
+    /// Requests that may wait for one; more get 503.
+    pub queue_max: usize,
+    /// How long a request waits for one before it gets 503.
+    pub queue_timeout: Duration,
+    /// Time to connect.
+    pub connect_timeout: Duration,
+    /// A fill's answer must begin within this time.
+    pub first_byte_timeout: Duration,
+    /// A fill's body must move within this time.
+    pub between_bytes_timeout: Duration,
+    /// A fill must be whole within this time.
+    pub total_timeout: Duration,
+    /// A passed request's answer must begin within this time.
+    pub pass_first_byte_timeout: Duration,
+    /// A passed answer's body may be silent this long.
+    pub pass_idle_timeout: Duration,
+    /// An idle connection is closed after this time.
+    pub idle_timeout: Duration,
+    /// Largest answer head in bytes; larger is 502.
+    pub head_bytes_max: usize,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self {
+            host: None,
+            connections_max: 64,
+            queue_max: 1024,
+            queue_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(1),
+            first_byte_timeout: Duration::from_secs(10),
+            between_bytes_timeout: Duration::from_secs(10),
+            total_timeout: Duration::from_secs(30),
+            pass_first_byte_timeout: Duration::from_secs(60),
+            pass_idle_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(4),
+            head_bytes_max: 64 << 10,
+        }
+    }
+}
+
+/// Rules of the cache as a whole.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// The share by which TTLs vary: 0 to 0.5.
+    pub jitter: f64,
+    /// How long an answer that may not be shared lets the next requests go by side by side.
+    pub pass_marker_ttl: Duration,
+    /// How long one failure of the origin is shared.
+    pub error_ttl: Duration,
+    /// Query parameters that are dropped everywhere.
+    pub tracking: Arc<Patterns>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        let tracking = [
+            "utm_*", "gclid", "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "ttclid", "twclid", "yclid", "mc_cid",
+            "mc_eid", "_ga", "_gl", "_hsenc", "_hsmi",
+        ];
+        Self {
+            jitter: 0.1,
+            pass_marker_ttl: Duration::from_secs(10),
+            error_ttl: Duration::from_secs(1),
+            tracking: Arc::new(Patterns::new(tracking)),
+        }
+    }
+}
+
+/// The tier in memory.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// Bytes for stored answers with all that belongs to them.
+    pub capacity: u64,
+    /// Bytes of the largest answer that is stored: at most a quarter of `capacity`.
+    pub object_max: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { capacity: 256 << 20, object_max: 16 << 20 }
+    }
+}
+
+/// The shared tier.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    /// Where it listens.
+    pub server: RedisServer,
+    /// The number of the database.
+    pub database: u32,
+    /// The user, where there is one.
+    pub username: Option<String>,
+    /// The password, from the URL or a file.
+    pub password: Option<Secret>,
+    /// Stands before every key of ours.
+    pub namespace: String,
+    /// Connections that share the commands.
+    pub connections: usize,
+    /// Time to connect.
+    pub connect_timeout: Duration,
+    /// An entry must come within this time, else it is a miss.
+    pub deadline: Duration,
+    /// Failures in a row that open the breaker.
+    pub breaker_failures: u32,
+    /// How long the open breaker spares requests the wait.
+    pub breaker_open: Duration,
+    /// Keys the checksum of entries.
+    pub integrity_key: Option<Secret>,
+    /// Stored bodies above so many bytes are compressed.
+    pub compress_min: usize,
+}
+
+impl Redis {
+    /// The defaults, for a server.
+    pub fn at(server: RedisServer) -> Self {
+        Self {
+            server,
+            database: 0,
+            username: None,
+            password: None,
+            namespace: "endcap".to_owned(),
+            connections: 2,
+            connect_timeout: Duration::from_millis(250),
+            deadline: Duration::from_millis(20),
+            breaker_failures: 5,
+            breaker_open: Duration::from_secs(1),
+            integrity_key: None,
+            compress_min: 2 << 10,
+        }
+    }
+}
+
+/// The purge log.
+#[derive(Clone, Debug)]
+pub struct Purge {
+    /// How long what a soft purge hit may be served stale.
+    pub soft_grace: Duration,
+    /// A purge must be in the log and applied within this time, else 503.
+    pub ack_timeout: Duration,
+    /// Most tags in one purge; more get 413.
+    pub tags_max: usize,
+    /// Purged tags remembered one by one; beyond it older entries are refilled.
+    pub marks_max: usize,
+}
+
+impl Default for Purge {
+    fn default() -> Self {
+        Self {
+            soft_grace: Duration::from_secs(2),
+            ack_timeout: Duration::from_secs(2),
+            tags_max: 100_000,
+            marks_max: 1_000_000,
+        }
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// The least severe level that is written.
+    pub level: LogLevel,
+    /// Which requests get a line.
+    pub requests: RequestLog,
+    /// With [`RequestLog::Sampled`]: one request in so many; at least 1.
+    pub sample: u32,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: LogLevel::Info, requests: RequestLog::Sampled, sample: 100 }
+    }
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// The least severe level that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// A person must act.
+    Error,
+    /// Something is degraded.
+    Warn,
+    /// The course of things.
+    Info,
+    /// Steps of a request.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Which requests get a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestLog {
+    /// Server errors alone.
+    Off,
+    /// One in `sample`, and server errors.
+    Sampled,
+    /// All.
+    On,
+}
+
+/// Who may read answers in a browser.
+#[derive(Clone, Debug, Default)]
+pub struct Cors {
+    /// Origins in lower case; `https://*.example.com` is every host below that name. Empty: the origin decides.
+    pub allow_origins: Vec<String>,
+}
+
+/// A source of webhooks.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// Any of them verifies: `whsec_` and base64, checked. Never empty.
+    pub secrets: Vec<Secret>,
+    /// How far the sender's time may be from now.
+    pub tolerance: Duration,
+    /// Largest body in bytes; larger gets 413.
+    pub body_max: usize,
+}
+
+impl Hook {
+    /// The defaults, for these secrets.
+    pub fn with(secrets: Vec<Secret>) -> Self {
+        Self { secrets, tolerance: Duration::from_secs(300), body_max: 256 << 10 }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}

@@ -1,0 +1,242 @@
+//! The file as it is written: a mirror of `proxy.toml`, which documents every key.
+//!
+//! Every field is optional, because layers are laid over one another before defaults are filled in.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use super::endpoint::{BrowserOrigin, HostName, RedisUrl, Upstream};
+use super::secret::Secret;
+use super::shape::{Shape, Shaped, tables};
+use super::text::{Text, Textual, words};
+use super::units::{Namespace, Size, Wildcard};
+use super::{LogFormat, LogLevel, RequestLog};
+use crate::policy::route::{HeaderKind, PathPattern, Policy, QueryKind, Template, UnknownQuery};
+
+tables! {
+    /// The whole file.
+    Raw {
+        upstream: Text<Upstream>,
+        preset: String,
+        webhook_secret: Text<Secret>,
+        webhook_secret_file: String,
+        listen: Listen,
+        ops: Ops,
+        origin: Origin,
+        cache: Cache,
+        memory: Memory,
+        redis: Redis,
+        purge: Purge,
+        log: Log,
+        cors: Cors,
+        hooks: BTreeMap<String, Hook>,
+        event: BTreeMap<String, Event>,
+        route_defaults: Route,
+        route: BTreeMap<String, Route>,
+    }
+
+    Listen {
+        address: Text<SocketAddr>,
+        h2c: bool,
+        hosts: Vec<Text<HostName>>,
+        trusted_proxies: Vec<Text<IpNet>>,
+        connections_max: usize,
+        uri_bytes_max: Text<Size>,
+        head_bytes_max: Text<Size>,
+        head_fields_max: usize,
+        head_timeout: Text<Duration>,
+        idle_timeout: Text<Duration>,
+        body_timeout: Text<Duration>,
+        write_timeout: Text<Duration>,
+        drain_timeout: Text<Duration>,
+    }
+
+    Ops {
+        address: Text<SocketAddr>,
+        token: Text<Secret>,
+        token_file: String,
+    }
+
+    Origin {
+        host: Text<HostName>,
+        connections_max: usize,
+        queue_max: usize,
+        queue_timeout: Text<Duration>,
+        connect_timeout: Text<Duration>,
+        first_byte_timeout: Text<Duration>,
+        between_bytes_timeout: Text<Duration>,
+        total_timeout: Text<Duration>,
+        pass_first_byte_timeout: Text<Duration>,
+        pass_idle_timeout: Text<Duration>,
+        idle_timeout: Text<Duration>,
+        head_bytes_max: Text<Size>,
+    }
+
+    Cache {
+        jitter: f64,
+        pass_marker_ttl: Text<Duration>,
+        error_ttl: Text<Duration>,
+        tracking: Vec<Text<Wildcard>>,
+    }
+
+    Memory {
+        capacity: Text<Size>,
+        object_max: Text<Size>,
+    }
+
+    Redis {
+        url: Text<RedisUrl>,
+        password_file: String,
+        namespace: Text<Namespace>,
+        connections: usize,
+        connect_timeout: Text<Duration>,
+        deadline: Text<Duration>,
+        breaker_failures: u32,
+        breaker_open: Text<Duration>,
+        integrity_key: Text<Secret>,
+        integrity_key_file: String,
+        compress_min: Text<Size>,
+    }
+
+    Purge {
+        soft_grace: Text<Duration>,
+        ack_timeout: Text<Duration>,
+        tags_max: usize,
+        marks_max: usize,
+    }
+
+    Log {
+        format: Text<LogFormat>,
+        level: Text<LogLevel>,
+        requests: Text<RequestLog>,
+        sample: u32,
+    }
+
+    Cors {
+        allow_origins: Vec<Text<BrowserOrigin>>,
+    }
+
+    Hook {
+        secrets: Vec<Text<Secret>>,
+        secrets_file: String,
+        tolerance: Text<Duration>,
+        body_max: Text<Size>,
+    }
+
+    Event {
+        hard: Vec<Text<Template>>,
+        soft: Vec<Text<Template>>,
+        delete: Vec<Text<Template>>,
+    }
+
+    /// A route, and what all routes share: only `paths` is for a route alone.
+    Route {
+        paths: Vec<Text<PathPattern>>,
+        policy: Text<Policy>,
+        methods: Vec<Text<Method>>,
+        ttl: Text<Duration>,
+        swr: Text<Duration>,
+        sie: Text<Duration>,
+        negative_ttl: Text<Duration>,
+        content_type: String,
+        host_in_key: bool,
+        unknown_query: Text<UnknownQuery>,
+        harmless_cookies: Vec<Text<Wildcard>>,
+        upgrade: bool,
+        tags: Vec<Text<Template>>,
+        tag_prefixes: Vec<String>,
+        tag_headers: Vec<Text<HeaderName>>,
+        cache_control: String,
+        query: BTreeMap<String, Query>,
+        headers: BTreeMap<String, Header>,
+        tag_paths: BTreeMap<String, String>,
+        tags_when: Vec<TagsWhen>,
+    }
+
+    Query {
+        kind: Text<QueryKind>,
+        default: String,
+    }
+
+    Header {
+        kind: Text<HeaderKind>,
+    }
+
+    TagsWhen {
+        query: String,
+        contains: String,
+        tags: Vec<Text<Template>>,
+    }
+}
+
+/// A method whose answers may be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    Get,
+    Head,
+}
+
+impl Textual for Method {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "GET" => Ok(Self::Get),
+            "HEAD" => Ok(Self::Head),
+            other => {
+                Err(format!("only GET and HEAD can be answered from the cache, not {other:?}; others always pass"))
+            }
+        }
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+        }
+        .to_owned()
+    }
+}
+
+words! {
+    Policy {
+        "override" = Policy::Override,
+        "origin" = Policy::Origin,
+        "pass" = Policy::Pass,
+    }
+    UnknownQuery {
+        "pass" = UnknownQuery::Pass,
+        "drop" = UnknownQuery::Drop,
+    }
+    QueryKind {
+        "text" = QueryKind::Text,
+        "integer" = QueryKind::Integer,
+        "list" = QueryKind::List,
+        "fields" = QueryKind::Fields,
+        "locale" = QueryKind::Locale,
+        "nested" = QueryKind::Nested,
+    }
+    HeaderKind {
+        "text" = HeaderKind::Text,
+        "locale" = HeaderKind::Locale,
+        "origin" = HeaderKind::Origin,
+    }
+    LogFormat {
+        "text" = LogFormat::Text,
+        "json" = LogFormat::Json,
+    }
+    LogLevel {
+        "error" = LogLevel::Error,
+        "warn" = LogLevel::Warn,
+        "info" = LogLevel::Info,
+        "debug" = LogLevel::Debug,
+        "trace" = LogLevel::Trace,
+    }
+    RequestLog {
+        "off" = RequestLog::Off,
+        "sampled" = RequestLog::Sampled,
+        "on" = RequestLog::On,
+    }
+}

@@ -1,0 +1,199 @@
+//! One flight a key: who asks first leads, the others follow.
+//!
+//! The order that makes it safe:
+//! 1. A request notes the newest purge applied, then joins.
+//! 2. The leader's flight notes the newest purge applied (`as_of`), then asks the origin.
+//! 3. When the answer lands, the flight leaves the map *before* its result is published: who comes
+//!    later starts a new one and cannot get an answer that began before it came.
+//! 4. A follower takes the result only if no purge between 2 and 1 concerns it; else it joins again.
+//!
+//! A leader that fails or is dropped frees its followers: they join again.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::policy::key::{KeyHash, KeyHashState};
+
+/// Flights under way. `T` is what a flight lands.
+#[derive(Debug)]
+pub struct Flights<T> {
+    under_way: Mutex<HashMap<KeyHash, Follower<T>, KeyHashState>>,
+    followers: AtomicUsize,
+}
+
+/// What joining a flight made of the request.
+#[derive(Debug)]
+pub enum Joined<T> {
+    /// It is the first: it must land the flight, or drop the guard.
+    Leader(Leader<T>),
+    /// It waits for the leader.
+    Follower(Follower<T>),
+}
+
+/// The duty to land a flight.
+#[derive(Debug)]
+pub struct Leader<T> {
+    flights: Arc<Flights<T>>,
+    key: KeyHash,
+    result: watch::Sender<State<T>>,
+    landed: bool,
+}
+
+/// The right to a flight's result.
+#[derive(Clone, Debug)]
+pub struct Follower<T> {
+    result: watch::Receiver<State<T>>,
+}
+
+#[derive(Clone, Debug)]
+enum State<T> {
+    UnderWay,
+    Landed(T),
+    Abandoned,
+}
+
+impl<T: Clone> Flights<T> {
+    /// None under way.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { under_way: Mutex::default(), followers: AtomicUsize::new(0) })
+    }
+
+    /// Joins the flight of a key, or begins it.
+    pub fn join(self: &Arc<Self>, key: KeyHash) -> Joined<T> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        match under_way.entry(key) {
+            Entry::Occupied(flight) => Joined::Follower(flight.get().clone()),
+            Entry::Vacant(place) => {
+                let (result, follower) = watch::channel(State::UnderWay);
+                place.insert(Follower { result: follower });
+                Joined::Leader(Leader { flights: Arc::clone(self), key, result, landed: false })
+            }
+        }
+    }
+
+    /// Flights under way.
+    pub fn count(&self) -> usize {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Requests that wait for another's flight now.
+    pub fn followers(&self) -> usize {
+        self.followers.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a flight as one of its followers; `None` when its leader gave up.
+    pub async fn follow(&self, follower: Follower<T>) -> Option<T> {
+        /// Counts the wait, also when the waiter is dropped in it.
+        struct Waiting<'f>(&'f AtomicUsize);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.followers.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.followers);
+        follower.landed().await
+    }
+}
+
+impl<T: Clone> Leader<T> {
+    /// The leader's own right to the result.
+    pub fn follower(&self) -> Follower<T> {
+        Follower { result: self.result.subscribe() }
+    }
+
+    /// Publishes the result.
+    pub fn land(mut self, result: T) {
+        self.landed = true;
+        self.leave();
+        self.result.send_replace(State::Landed(result));
+    }
+}
+
+impl<T> Leader<T> {
+    fn leave(&self) {
+        self.flights.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl<T> Drop for Leader<T> {
+    fn drop(&mut self) {
+        if !self.landed {
+            self.leave();
+            self.result.send_replace(State::Abandoned);
+        }
+    }
+}
+
+impl<T: Clone> Follower<T> {
+    /// Waits for the result; `None` when the leader gave up.
+    pub async fn landed(mut self) -> Option<T> {
+        let state = self.result.wait_for(|state| !matches!(state, State::UnderWay)).await.ok()?;
+        match &*state {
+            State::Landed(result) => Some(result.clone()),
+            State::UnderWay | State::Abandoned => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::policy::key::Key;
+    use crate::policy::route::tests::rule;
+
+    fn key(path: &str) -> KeyHash {
+        Key::of_request(&rule(), path, None, "", &HeaderMap::new()).unwrap().hash()
+    }
+
+    fn lead<T>(joined: Joined<T>) -> Leader<T> {
+        match joined {
+            Joined::Leader(leader) => leader,
+            Joined::Follower(_) => panic!("somebody leads already"),
+        }
+    }
+
+    fn follow<T>(joined: Joined<T>) -> Follower<T> {
+        match joined {
+            Joined::Follower(follower) => follower,
+            Joined::Leader(_) => panic!("nobody leads"),
+        }
+    }
+
+    #[tokio::test]
+    async fn followers_get_what_the_leader_lands() {
+        let flights = Flights::new();
+        let leader = lead(flights.join(key("/a")));
+        let (one, two) = (follow(flights.join(key("/a"))), follow(flights.join(key("/a"))));
+        let _other = lead(flights.join(key("/b")));
+        assert_eq!(flights.count(), 2);
+        leader.land(7);
+        assert_eq!((flights.follow(one).await, flights.follow(two).await), (Some(7), Some(7)));
+        assert_eq!((flights.count(), flights.followers()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_the_landing_starts_anew() {
+        let flights = Flights::new();
+        lead(flights.join(key("/a"))).land(1);
+        lead(flights.join(key("/a"))).land(2);
+        assert_eq!(flights.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_is_dropped_frees_its_followers() {
+        let flights = Flights::<u8>::new();
+        let leader = lead(flights.join(key("/a")));
+        let follower = follow(flights.join(key("/a")));
+        drop(leader);
+        assert_eq!(flights.follow(follower).await, None);
+        drop(lead(flights.join(key("/a"))));
+        assert_eq!(flights.count(), 0);
+    }
+}

@@ -1,0 +1,337 @@
+//! What a flight does, from take-off to landing.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use http::{Response, StatusCode};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt, StreamBody};
+use tokio::sync::oneshot;
+
+use super::{Failure, Fill, Job, Landed, Read, Source};
+use crate::body::{Body, BodyError};
+use crate::origin::{Framing, OriginBody, OriginError, Purpose};
+use crate::policy::cache_control::CacheControl;
+use crate::policy::entry::{Entry, Lifetime};
+use crate::policy::exchange;
+use crate::policy::freshness::{self, Verdict};
+use crate::policy::hop_by_hop;
+use crate::policy::key::Key;
+use crate::policy::purge::{PurgeSeq, Purged};
+use crate::policy::storable::{self, Admission, ShareOnce, Unshareable};
+use crate::policy::tags::{TAGS_MAX, Tags};
+use crate::policy::time::Timestamp;
+use crate::store::l1::Slot;
+use crate::store::wire;
+
+/// Where the leader's own answer goes when nobody else may have it.
+type Own = Option<oneshot::Sender<(Response<Body>, Unshareable)>>;
+
+/// What is known of a fill from its beginning.
+#[derive(Clone, Copy, Debug)]
+struct Began {
+    /// The newest purge applied before the origin was asked: what it answers is no older.
+    as_of: PurgeSeq,
+    at: Timestamp,
+}
+
+impl Fill {
+    /// Looks where another flight or another node may have been faster, then asks the origin.
+    pub(super) async fn fly(&self, job: &Job, own: Own) -> Landed {
+        let mut job = job.clone();
+        let now = self.clock.now();
+        // Between the look-up that missed and this flight another one may have landed.
+        if let Some(Slot::Entry(entry)) = self.l1.get(job.key.hash())
+            && self.judge(&entry, now) == Verdict::Fresh
+        {
+            return Landed::Entry { entry, source: Source::L1, stored: true };
+        }
+        if let Some(entry) = self.from_shared(&job).await {
+            let entry = Arc::new(entry);
+            match self.judge(&entry, now) {
+                Verdict::Fresh => {
+                    self.l1.put(job.key.hash(), Slot::Entry(Arc::clone(&entry)));
+                    return Landed::Entry { entry, source: Source::L2, stored: true };
+                }
+                // A request that waits is served it and refreshes it behind; a refresh goes on to the origin.
+                Verdict::Stale(_) if job.previous.is_none() => {
+                    self.l1.put(job.key.hash(), Slot::Entry(Arc::clone(&entry)));
+                    return Landed::Entry { entry, source: Source::L2, stored: true };
+                }
+                Verdict::Stale(_) | Verdict::Expired(_) => {
+                    job.previous.get_or_insert(entry);
+                }
+            }
+        }
+        self.from_origin(&job, own).await
+    }
+
+    /// The shared tier's entry. A tier that errs is a miss with a reason.
+    async fn from_shared(&self, job: &Job) -> Option<Entry> {
+        let shared = self.shared.as_ref()?;
+        let outcome = match shared.get(job.key.hash()).await {
+            Ok(None) => Err("l2_absent"),
+            Ok(Some(bytes)) => self.codec.decode(job.key.text(), &bytes, &self.purges).map_err(wire::WireError::reason),
+            Err(error) => Err(error.reason()),
+        };
+        self.metrics.l2_read(outcome.as_ref().err().copied());
+        outcome.ok()
+    }
+
+    async fn from_origin(&self, job: &Job, own: Own) -> Landed {
+        // Before the origin is asked: a purge from here on may be missing in its answer.
+        let began = Began { as_of: self.purges.applied(), at: self.clock.now() };
+        let view = job.key.view().expect("a key that a request was given can be read");
+        let Some(request) = exchange::fill_request(&view, job.previous.as_deref()) else {
+            return self.failed(job, StatusCode::BAD_GATEWAY, "fill_request", None);
+        };
+        let outcome = self.origin.send(request.map(|()| Body::Empty), Purpose::Fill).await;
+        self.metrics.origin_answered(&job.rule, began.at, self.clock.now(), outcome.as_ref().map(Response::status));
+        match outcome {
+            Ok(answer) => self.judge_answer(job, began, answer, own).await,
+            Err(error) => self.origin_failed(job, &error),
+        }
+    }
+
+    async fn judge_answer(&self, job: &Job, began: Began, answer: Response<OriginBody>, own: Own) -> Landed {
+        let (mut head, body) = answer.into_parts();
+        hop_by_hop::strip_response(&mut head.headers, false);
+        match (head.status, &job.previous) {
+            (StatusCode::NOT_MODIFIED, Some(previous)) => {
+                return self.renew(job, began, previous, &head.headers);
+            }
+            // Nobody asked for these.
+            (StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) => {
+                return self.failed(job, StatusCode::BAD_GATEWAY, "upstream_status", None);
+            }
+            _ => {}
+        }
+        let control = CacheControl::parse(&head.headers);
+        let mut once = match storable::admit(&job.rule, head.status, &head.headers, &control) {
+            Admission::Own(why) => return self.unshareable(job, why, head, Body::stream(relaxed(body)), own),
+            Admission::ShareOnce(why) => Some(why),
+            Admission::Store => None,
+        };
+        match body.framing() {
+            Framing::UntilClose => {
+                let body = Body::stream(relaxed(body));
+                return self.unshareable(job, Unshareable::Unframed, head, body, own);
+            }
+            Framing::ContentLength(length) if length > self.settings.object_max as u64 => {
+                let body = Body::stream(relaxed(body));
+                return self.unshareable(job, Unshareable::TooLarge, head, body, own);
+            }
+            _ => {}
+        }
+        let body = match read(body, self.settings.object_max).await {
+            Ok(Read::Whole(body)) => body,
+            Ok(Read::TooLarge(body)) => return self.unshareable(job, Unshareable::TooLarge, head, body, own),
+            Err(error) => return self.origin_failed(job, &error),
+        };
+        let now = self.clock.now();
+        let view = job.key.view().expect("a key that a request was given can be read");
+        let mut tags = Tags::new();
+        tags.add_request(&job.rule, &view);
+        tags.add_headers(&job.rule, &head.headers);
+        if once.is_none() && tags.add_body(&job.rule, &body).is_err() {
+            // What it shows cannot be known, so no purge could find it.
+            once = Some(ShareOnce::Untaggable);
+        }
+        let (tags, collapsed) = tags.finish(TAGS_MAX);
+        self.metrics.tags_collapsed(&job.rule, collapsed);
+        let spread = spread(&job.key, began.at);
+        let lifetime = freshness::lifetime(
+            &job.rule,
+            head.status,
+            &head.headers,
+            &control,
+            began.at,
+            now,
+            self.settings.jitter,
+            spread,
+        );
+        if lifetime.is_none() {
+            once.get_or_insert(ShareOnce::NoLifetime);
+        }
+        let seen = self.purges.judge(&tags, began.as_of);
+        let entry = Arc::new(Entry {
+            key: Bytes::copy_from_slice(job.key.text()),
+            status: head.status,
+            headers: exchange::stored_headers(&job.rule, head.headers, &body, now),
+            body,
+            tags,
+            lifetime: lifetime.unwrap_or(Lifetime { born: now, fresh_until: now, swr_until: now, sie_until: now }),
+            as_of: began.as_of,
+            began: began.at,
+            seen,
+        });
+        // Told to slow down is no answer either: what is stored is better.
+        if head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS {
+            return self.failed(job, head.status, "origin_status", Some(entry));
+        }
+        if let Some(why) = once {
+            self.metrics.not_stored(why.as_str());
+            // What was stored before is no longer what the origin says.
+            self.l1.remove(job.key.hash());
+            return Landed::Entry { entry, source: Source::Origin(head.status), stored: false };
+        }
+        self.store(job, entry, head.status)
+    }
+
+    /// A 304: the body stands, as of when it was asked about, not later.
+    fn renew(&self, job: &Job, began: Began, previous: &Entry, fresh: &http::HeaderMap) -> Landed {
+        let now = self.clock.now();
+        let headers = exchange::renewed_headers(&previous.headers, fresh);
+        let headers = exchange::stored_headers(&job.rule, headers, &previous.body, now);
+        let control = CacheControl::parse(fresh);
+        let status = previous.status;
+        let spread = spread(&job.key, began.at);
+        let jitter = self.settings.jitter;
+        let lifetime = freshness::lifetime(&job.rule, status, &headers, &control, began.at, now, jitter, spread);
+        let entry = Arc::new(Entry {
+            key: previous.key.clone(),
+            status,
+            headers,
+            body: previous.body.clone(),
+            tags: previous.tags.clone(),
+            lifetime: lifetime.unwrap_or(Lifetime { born: now, fresh_until: now, swr_until: now, sie_until: now }),
+            as_of: began.as_of,
+            began: began.at,
+            seen: self.purges.judge(&previous.tags, began.as_of),
+        });
+        self.store(job, entry, StatusCode::NOT_MODIFIED)
+    }
+
+    /// Stores an answer. One that a purge overtook is stored as what it is: stale, or good only for
+    /// when the origin fails; never as fresh.
+    fn store(&self, job: &Job, entry: Arc<Entry>, fill_status: StatusCode) -> Landed {
+        if self.purges.check(&entry) == Purged::Deleted {
+            self.l1.remove(job.key.hash());
+            return Landed::Entry { entry, source: Source::Origin(fill_status), stored: false };
+        }
+        self.l1.put(job.key.hash(), Slot::Entry(Arc::clone(&entry)));
+        Landed::Entry { entry, source: Source::Origin(fill_status), stored: true }
+    }
+
+    /// Puts an entry where the other nodes find it.
+    pub(super) async fn share(&self, key: &Key, entry: &Entry) {
+        let Some(shared) = &self.shared else { return };
+        if matches!(self.purges.check(entry), Purged::Hard | Purged::Deleted) {
+            return;
+        }
+        let ttl = wire::time_to_live(entry, self.clock.now());
+        if ttl.is_zero() {
+            return;
+        }
+        let outcome = shared.put(key.hash(), self.codec.encode(entry), ttl).await;
+        self.metrics.l2_write(outcome.as_ref().err().map(crate::store::StoreError::reason));
+    }
+
+    /// The answer is one client's own. The next requests go by side by side for a while.
+    fn unshareable(&self, job: &Job, why: Unshareable, head: http::response::Parts, body: Body, own: Own) -> Landed {
+        self.metrics.not_stored(why.as_str());
+        let now = self.clock.now();
+        let slot = match &job.previous {
+            // A refresh that brings nothing for all takes nothing away: stale stays usable in its window.
+            Some(previous) if !matches!(self.judge(previous, now), Verdict::Expired(_)) => Slot::Failed {
+                until: now + self.settings.error_ttl,
+                failure: Arc::new(Failure { status: StatusCode::BAD_GATEWAY, reason: why.as_str(), answer: None }),
+                previous: Some(Arc::clone(previous)),
+            },
+            _ => Slot::PassMarker { until: now + self.settings.pass_marker_ttl, why },
+        };
+        self.l1.put(job.key.hash(), slot);
+        match why {
+            // The fill did not send what the answer varies by: the leader asks again, as itself.
+            Unshareable::Vary | Unshareable::VaryStar | Unshareable::Encoding => {}
+            Unshareable::SetCookie
+            | Unshareable::Private
+            | Unshareable::NoStore
+            | Unshareable::NoCache
+            | Unshareable::TooLarge
+            | Unshareable::Unframed => {
+                if let Some(own) = own {
+                    // The client may have left; then nobody gets it, and the body's connection is closed.
+                    drop(own.send((Response::from_parts(head, body), why)));
+                }
+            }
+        }
+        Landed::Unshareable(why)
+    }
+
+    fn origin_failed(&self, job: &Job, error: &OriginError) -> Landed {
+        tracing::debug!(route = %job.rule.name, key = %job.key.hash(), error = error as &dyn std::error::Error, "fill failed");
+        self.failed(job, error.status(), error.reason(), None)
+    }
+
+    /// No answer, or the origin's own error. It is remembered for a moment, so that a dead origin is
+    /// not asked for each request; a previous entry stays beside it for stale-if-error.
+    fn failed(&self, job: &Job, status: StatusCode, reason: &'static str, answer: Option<Arc<Entry>>) -> Landed {
+        let failure = Arc::new(Failure { status, reason, answer });
+        let until = self.clock.now() + self.settings.error_ttl;
+        let previous = job.previous.clone();
+        self.l1.put(job.key.hash(), Slot::Failed { until, failure: Arc::clone(&failure), previous });
+        Landed::Failed(failure)
+    }
+}
+
+/// −1.0…1.0, told by the key and the moment: nodes that fill the same things together spread them.
+fn spread(key: &Key, at: Timestamp) -> f64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&key.hash().as_u128().to_be_bytes());
+    hasher.update(&at.as_millis().to_be_bytes());
+    let hash = hasher.finalize();
+    let [a, b, ..] = hash.as_bytes();
+    f64::from(u16::from_be_bytes([*a, *b])) / f64::from(u16::MAX) * 2.0 - 1.0
+}
+
+/// An answer that one client alone reads may be as slow as a passed one.
+fn relaxed(mut body: OriginBody) -> OriginBody {
+    body.relax();
+    body
+}
+
+/// Reads a body up to `most` bytes; a larger one goes on as a stream from its first byte.
+async fn read(mut body: OriginBody, most: usize) -> Result<Read, OriginError> {
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(most).min(most);
+    let mut whole = BytesMut::with_capacity(expected);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if whole.len() + data.len() > most {
+            let begun = [whole.freeze(), data];
+            let begun = begun.into_iter().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes)));
+            let begun = StreamBody::new(stream::iter(begun));
+            return Ok(Read::TooLarge(Body::stream(Chain { first: Some(begun), then: relaxed(body) })));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(Read::Whole(whole.freeze()))
+}
+
+/// What was read already, then the rest.
+struct Chain<A> {
+    first: Option<A>,
+    then: OriginBody,
+}
+
+impl<A> http_body::Body for Chain<A>
+where
+    A: http_body::Body<Data = Bytes, Error = OriginError> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(first) = &mut self.first {
+            match std::pin::Pin::new(first).poll_frame(cx) {
+                std::task::Poll::Ready(None) => self.first = None,
+                frame => return frame.map_err(Into::into),
+            }
+        }
+        std::pin::Pin::new(&mut self.then).poll_frame(cx).map_err(Into::into)
+    }
+}

@@ -1,0 +1,251 @@
+//! `POST /hooks/{source}`: a signed delivery becomes a purge, and its 2xx means that it happened.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Invalidator, PurgeError};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::policy::purge::Purge;
+use crate::policy::time::Timestamp;
+use crate::policy::webhook::{self, EventRule, Verified, WebhookSecret};
+
+/// Delivery ids that are remembered, at the most.
+const IDS_MAX: usize = 100_000;
+/// Unknown event names that are logged once each, at the most.
+const UNKNOWN_MAX: usize = 1000;
+
+/// A sender of webhooks.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// Each verifies, so that secrets can be rotated.
+    pub secrets: Vec<WebhookSecret>,
+    /// How far a timestamp may be from now.
+    pub tolerance: Duration,
+    /// Largest body, in bytes.
+    pub body_max: usize,
+}
+
+/// The event map: exact names, and prefixes that end in `*`; the longest match wins.
+#[derive(Clone, Debug, Default)]
+pub struct EventMap(BTreeMap<String, EventRule>);
+
+impl EventMap {
+    /// Takes names and what they purge.
+    pub fn new(rules: BTreeMap<String, EventRule>) -> Self {
+        Self(rules)
+    }
+
+    /// What an event purges; `None` for one that nobody has mapped.
+    pub fn find(&self, name: &str) -> Option<&EventRule> {
+        self.0.get(name).or_else(|| {
+            let prefixes = self.0.iter().filter_map(|(pattern, rule)| Some((pattern.strip_suffix('*')?, rule)));
+            prefixes
+                .filter(|(prefix, _)| name.starts_with(prefix))
+                .max_by_key(|(prefix, _)| prefix.len())
+                .map(|(_, rule)| rule)
+        })
+    }
+}
+
+/// Receives webhooks.
+#[derive(Debug)]
+pub struct Webhooks {
+    hooks: BTreeMap<String, Hook>,
+    events: EventMap,
+    invalidator: Arc<Invalidator>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    seen: Mutex<SeenIds>,
+    unknown: Mutex<HashSet<String>>,
+}
+
+/// The answer to a delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The JSON body.
+    pub body: Value,
+}
+
+impl Reply {
+    fn error(status: StatusCode, text: &str) -> Self {
+        Self { status, body: json!({ "error": text }) }
+    }
+}
+
+impl Webhooks {
+    /// Receives for these senders.
+    pub fn new(
+        hooks: BTreeMap<String, Hook>,
+        events: EventMap,
+        invalidator: Arc<Invalidator>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { hooks, events, invalidator, clock, metrics, seen: Mutex::default(), unknown: Mutex::default() }
+    }
+
+    /// The largest body that a sender may deliver; `None` for a sender that nobody knows.
+    pub fn body_max(&self, source: &str) -> Option<usize> {
+        self.hooks.get(source).map(|hook| hook.body_max)
+    }
+
+    /// A delivery was too large to be read.
+    pub fn too_large(&self) -> Reply {
+        self.metrics.webhook("too_large");
+        Reply::error(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
+    }
+
+    /// Takes a delivery.
+    pub async fn receive(&self, source: &str, headers: &HeaderMap, body: &[u8]) -> Reply {
+        let Some(hook) = self.hooks.get(source) else {
+            self.metrics.webhook("unknown_source");
+            return Reply::error(StatusCode::NOT_FOUND, "no such webhook source");
+        };
+        let now = self.clock.now();
+        let verified = match webhook::verify(headers, body, &hook.secrets, hook.tolerance, now) {
+            Ok(verified) => verified,
+            Err(forged) => {
+                self.metrics.webhook(forged.as_str());
+                tracing::warn!(source, reason = forged.as_str(), "rejected a webhook");
+                return Reply::error(StatusCode::UNAUTHORIZED, "the signature could not be verified");
+            }
+        };
+        match self.seen().find(source, &verified, now) {
+            Delivery::New => {}
+            // A sender that never saw our answer signs anew for its next attempt: done is done.
+            Delivery::Retry => {
+                self.metrics.webhook("duplicate");
+                return Reply { status: StatusCode::OK, body: json!({ "duplicate": true, "purged": 0 }) };
+            }
+            // The very same delivery again is somebody who recorded it.
+            Delivery::Replay => {
+                self.metrics.webhook("replayed");
+                tracing::warn!(source, id = verified.id, "rejected a replayed webhook");
+                return Reply::error(StatusCode::CONFLICT, "this delivery was taken before");
+            }
+        }
+        let reply = self.take(source, &verified, body).await;
+        if reply.status.is_success() {
+            // Only what was done is remembered: what failed may be sent again as it is.
+            self.seen().remember(source, &verified, now, hook.tolerance * 2);
+        }
+        reply
+    }
+
+    async fn take(&self, source: &str, verified: &Verified, body: &[u8]) -> Reply {
+        let events = match webhook::events(body) {
+            Ok(events) => events,
+            Err(text) => {
+                self.metrics.webhook("malformed");
+                return Reply::error(StatusCode::BAD_REQUEST, &text);
+            }
+        };
+        let mut purge = Purge { source: source.to_owned(), event_id: verified.id.clone(), ..Purge::default() };
+        let (mut unknown, mut incomplete) = (Vec::new(), Vec::new());
+        for event in &events {
+            let Some(rule) = self.events.find(&event.name) else {
+                self.unknown(source, &event.name);
+                unknown.push(event.name.clone());
+                continue;
+            };
+            let (tags, lacking) = webhook::expand(rule, event);
+            purge.tags.extend(tags);
+            if let Some(name) = lacking.first() {
+                tracing::warn!(source, event = event.name, lacking = name, "an event lacks what its purge names");
+                incomplete.push(json!({ "event": event.name, "lacking": name }));
+            }
+        }
+        let mut seen = HashSet::new();
+        purge.tags.retain(|tag| seen.insert(tag.clone()));
+        if purge.tags.is_empty() {
+            let (status, result) = match (incomplete.is_empty(), unknown.is_empty()) {
+                (false, _) => (StatusCode::BAD_REQUEST, "incomplete"),
+                (true, false) => (StatusCode::ACCEPTED, "unknown_event"),
+                (true, true) => (StatusCode::OK, "accepted"),
+            };
+            self.metrics.webhook(result);
+            return Reply { status, body: json!({ "purged": 0, "unknown": unknown, "incomplete": incomplete }) };
+        }
+        match self.invalidator.purge(&purge).await {
+            Ok(acknowledged) => {
+                self.metrics.webhook("accepted");
+                let body = json!({
+                    "purged": purge.tags.len(),
+                    "seq": acknowledged.seq.to_string(),
+                    "durable": acknowledged.durable.as_str(),
+                    "unknown": unknown,
+                    "incomplete": incomplete,
+                });
+                Reply { status: StatusCode::OK, body }
+            }
+            Err(error @ PurgeError::Invalid(_)) => {
+                self.metrics.webhook("invalid");
+                Reply::error(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
+            }
+            Err(error @ (PurgeError::Log(_) | PurgeError::NotApplied(_))) => {
+                self.metrics.webhook("not_durable");
+                tracing::error!(source, %error, "a purge could not be acknowledged");
+                Reply::error(StatusCode::SERVICE_UNAVAILABLE, "the purge is not safe yet, send it again")
+            }
+        }
+    }
+
+    fn unknown(&self, source: &str, name: &str) {
+        let mut names = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() < UNKNOWN_MAX && names.insert(name.to_owned()) {
+            let shown = name.get(..name.floor_char_boundary(100)).unwrap_or("");
+            tracing::warn!(source, event = shown, "no purge is mapped to this event; add [event.\"…\"] if it should");
+        }
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, SeenIds> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a delivery stands to those taken before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    New,
+    Retry,
+    Replay,
+}
+
+/// Ids of deliveries that were taken, for twice the tolerance: after that the timestamp gives a replay away.
+#[derive(Debug, Default)]
+struct SeenIds {
+    /// Source and id, with the timestamps under which it came.
+    ids: HashMap<(String, String), Vec<u64>>,
+    order: VecDeque<(Timestamp, (String, String))>,
+}
+
+impl SeenIds {
+    fn find(&mut self, source: &str, verified: &Verified, now: Timestamp) -> Delivery {
+        while self.order.front().is_some_and(|(until, _)| *until <= now || self.order.len() > IDS_MAX) {
+            if let Some((_, id)) = self.order.pop_front() {
+                self.ids.remove(&id);
+            }
+        }
+        match self.ids.get_mut(&(source.to_owned(), verified.id.clone())) {
+            None => Delivery::New,
+            Some(stamps) if stamps.contains(&verified.timestamp) => Delivery::Replay,
+            Some(stamps) => {
+                stamps.push(verified.timestamp);
+                Delivery::Retry
+            }
+        }
+    }
+
+    fn remember(&mut self, source: &str, verified: &Verified, now: Timestamp, keep: Duration) {
+        let id = (source.to_owned(), verified.id.clone());
+        self.ids.entry(id.clone()).or_default().push(verified.timestamp);
+        self.order.push_back((now + keep, id));
+    }
+}

@@ -1,0 +1,361 @@
+//! Every metric, declared once: name, help, unit, labels. Labels come from closed sets (routes of the
+//! configuration, words of our enums), so an attacker's bytes never become one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use crate::origin::OriginError;
+use crate::policy::classify::PassReason;
+use crate::policy::outcome::Outcome;
+use crate::policy::purge::Mode;
+use crate::policy::route::Rule;
+use crate::policy::time::Timestamp;
+
+/// From 10 µs (a hit) to 30 s (a fill's deadline), in seconds.
+const BUCKETS: [f64; 20] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+/// The label of requests that no route matched.
+const NO_ROUTE: &str = "none";
+
+/// All metrics of a node. Passed in, never global, so that two nodes fit in one test.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// By route (the last is "none"), then by outcome.
+    requests: Vec<[IntCounter; Outcome::ALL.len()]>,
+    durations: [Histogram; Outcome::ALL.len()],
+    bypass: [IntCounter; PassReason::ALL.len()],
+    rejected: IntCounterVec,
+    origin_seconds: Vec<Histogram>,
+    origin_answers: IntCounterVec,
+    not_stored: IntCounterVec,
+    l2_reads: IntCounterVec,
+    l2_writes: IntCounterVec,
+    tags_collapsed: Vec<IntCounter>,
+    purges: IntCounterVec,
+    webhooks: IntCounterVec,
+    connection_ends: IntCounterVec,
+    pub(crate) overtaken: IntCounter,
+    pub(crate) refreshes: IntCounter,
+    pub(crate) log_garbage: IntCounter,
+    pub(crate) connections: IntGauge,
+    pub(crate) connections_total: IntCounter,
+    pub(crate) ready: IntGauge,
+    pub(crate) log_connected: IntGauge,
+    gauges: Gauges,
+}
+
+/// Figures that are read when they are asked for.
+#[derive(Debug)]
+struct Gauges {
+    l1_entries: IntGauge,
+    l1_bytes: IntGauge,
+    flights: IntGauge,
+    followers: IntGauge,
+    purge_marks: IntGauge,
+    origin_connections: IntGaugeVec,
+    log_lag_ms: prometheus::Gauge,
+    uptime: prometheus::Gauge,
+}
+
+/// The figures that are read when they are asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Readings {
+    /// Entries in L1.
+    pub l1_entries: u64,
+    /// Bytes in L1.
+    pub l1_bytes: u64,
+    /// Fills under way.
+    pub flights: usize,
+    /// Requests waiting for another's fill.
+    pub followers: usize,
+    /// Purged tags remembered.
+    pub purge_marks: usize,
+    /// Connections to the origin: open, idle, and requests waiting for one.
+    pub origin: [u64; 3],
+    /// Since the follower last heard from the log.
+    pub log_silence: Duration,
+    /// Since start.
+    pub uptime: Duration,
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    register(registry, IntCounter::new(name, help))
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::new(name, help))
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<C>) -> C {
+    let metric = metric.expect("names and labels are constants of this file");
+    registry.register(Box::new(metric.clone())).expect("each name is declared once, in this file");
+    metric
+}
+
+impl Metrics {
+    /// Declares all metrics for the routes of a configuration.
+    pub fn new(rules: &[Arc<Rule>]) -> Arc<Self> {
+        let registry = Registry::new();
+        let routes: Vec<&str> = rules.iter().map(|rule| &*rule.name).chain([NO_ROUTE]).collect();
+        let requests = counters(
+            &registry,
+            "endcap_requests_total",
+            "Requests answered, by route and by what became of them.",
+            &["route", "outcome"],
+        );
+        let durations = register(
+            &registry,
+            HistogramVec::new(
+                HistogramOpts::new(
+                    "endcap_request_duration_seconds",
+                    "From the head of a request to the head of its answer, by what became of it.",
+                )
+                .buckets(BUCKETS.to_vec()),
+                &["outcome"],
+            ),
+        );
+        let bypass = counters(
+            &registry,
+            "endcap_bypass_total",
+            "Requests passed through to the origin, by the reason why they were not answered from the cache.",
+            &["reason"],
+        );
+        let origin_seconds = register(
+            &registry,
+            HistogramVec::new(
+                HistogramOpts::new(
+                    "endcap_origin_duration_seconds",
+                    "From a fill's request to the head of the origin's answer, by route.",
+                )
+                .buckets(BUCKETS[6..].to_vec()),
+                &["route"],
+            ),
+        );
+        let tags_collapsed = counters(
+            &registry,
+            "endcap_tags_collapsed_total",
+            "Tags beyond an entry's bound that were replaced by the coarse tag of their kind, by route.",
+            &["route"],
+        );
+        let build = register(
+            &registry,
+            IntGaugeVec::new(Opts::new("endcap_build_info", "Always 1; the version is the label."), &["version"]),
+        );
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let by_outcome =
+            |route: &str| Outcome::ALL.map(|outcome| requests.with_label_values(&[route, outcome.as_str()]));
+        let metrics = Self {
+            requests: routes.iter().map(|route| by_outcome(route)).collect(),
+            durations: Outcome::ALL.map(|outcome| durations.with_label_values(&[outcome.as_str()])),
+            bypass: PassReason::ALL.map(|reason| bypass.with_label_values(&[reason.as_str()])),
+            origin_seconds: routes.iter().map(|route| origin_seconds.with_label_values(&[route])).collect(),
+            tags_collapsed: routes.iter().map(|route| tags_collapsed.with_label_values(&[route])).collect(),
+            rejected: counters(
+                &registry,
+                "endcap_rejected_requests_total",
+                "Requests refused before they were looked at further, by reason.",
+                &["reason"],
+            ),
+            origin_answers: counters(
+                &registry,
+                "endcap_origin_answers_total",
+                "Answers of the origin to fills: the status class, or the reason why there was none.",
+                &["answer"],
+            ),
+            not_stored: counters(
+                &registry,
+                "endcap_not_stored_total",
+                "Answers to fills that were not stored, by reason.",
+                &["reason"],
+            ),
+            l2_reads: counters(
+                &registry,
+                "endcap_l2_reads_total",
+                "Reads of the shared tier: hit, or the reason why it was a miss.",
+                &["result"],
+            ),
+            l2_writes: counters(
+                &registry,
+                "endcap_l2_writes_total",
+                "Writes to the shared tier: ok, or the reason why it failed.",
+                &["result"],
+            ),
+            purges: counters(
+                &registry,
+                "endcap_purged_tags_total",
+                "Tags purged by this node's follower of the log, by mode.",
+                &["mode"],
+            ),
+            webhooks: counters(
+                &registry,
+                "endcap_webhooks_total",
+                "Webhook deliveries: accepted, duplicate, unknown_event, or the reason of their rejection.",
+                &["result"],
+            ),
+            connection_ends: counters(
+                &registry,
+                "endcap_connection_ends_total",
+                "Client connections that ended, by what ended them.",
+                &["end"],
+            ),
+            overtaken: counter(
+                &registry,
+                "endcap_flights_overtaken_total",
+                "Waits for another's fill whose result a purge had overtaken; the request joined again.",
+            ),
+            refreshes: counter(&registry, "endcap_refreshes_total", "Refreshes behind a stale answer that began."),
+            log_garbage: counter(
+                &registry,
+                "endcap_log_unreadable_total",
+                "Lines of the purge log that could not be read and were skipped.",
+            ),
+            connections: gauge(&registry, "endcap_connections", "Client connections open now."),
+            connections_total: counter(&registry, "endcap_connections_total", "Client connections accepted."),
+            ready: gauge(&registry, "endcap_ready", "1 when this node has caught up with the purge log."),
+            log_connected: gauge(&registry, "endcap_log_connected", "1 while this node follows the purge log."),
+            gauges: Gauges {
+                l1_entries: gauge(&registry, "endcap_l1_entries", "Keys known to L1."),
+                l1_bytes: gauge(&registry, "endcap_l1_bytes", "Bytes that L1 holds, bookkeeping included."),
+                flights: gauge(&registry, "endcap_flights", "Fills under way."),
+                followers: gauge(&registry, "endcap_followers", "Requests that wait for another request's fill."),
+                purge_marks: gauge(&registry, "endcap_purge_marks", "Purged tags that are remembered one by one."),
+                origin_connections: register(
+                    &registry,
+                    IntGaugeVec::new(
+                        Opts::new(
+                            "endcap_origin_connections",
+                            "Connections to the origin that are open or idle, and requests waiting for one.",
+                        ),
+                        &["state"],
+                    ),
+                ),
+                log_lag_ms: register(
+                    &registry,
+                    prometheus::Gauge::new(
+                        "endcap_log_silence_seconds",
+                        "Time since the follower of the purge log last had an answer.",
+                    ),
+                ),
+                uptime: register(&registry, prometheus::Gauge::new("endcap_uptime_seconds", "Time since start.")),
+            },
+            registry,
+        };
+        Arc::new(metrics)
+    }
+
+    fn route(&self, rule: Option<&Rule>) -> usize {
+        rule.map_or(self.requests.len() - 1, |rule| rule.index)
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, rule: Option<&Rule>, outcome: Outcome, took: Duration) {
+        self.requests[self.route(rule)][outcome.index()].inc();
+        self.durations[outcome.index()].observe(took.as_secs_f64());
+    }
+
+    /// A request passes to the origin.
+    pub fn bypassed(&self, reason: PassReason) {
+        if let Some(at) = PassReason::ALL.iter().position(|known| *known == reason) {
+            self.bypass[at].inc();
+        }
+    }
+
+    /// A request was refused; `reason` is a word of a closed enum.
+    pub fn rejected(&self, reason: &'static str) {
+        self.rejected.with_label_values(&[reason]).inc();
+    }
+
+    /// A client connection ended.
+    pub(crate) fn connection_ended(&self, end: &'static str) {
+        self.connection_ends.with_label_values(&[end]).inc();
+    }
+
+    /// A fill's request was answered, or not.
+    pub(crate) fn origin_answered(
+        &self,
+        rule: &Rule,
+        began: Timestamp,
+        now: Timestamp,
+        answer: Result<StatusCode, &OriginError>,
+    ) {
+        self.origin_seconds[rule.index].observe(now.since(began).as_secs_f64());
+        let word = match answer {
+            Ok(status) => match status.as_u16() / 100 {
+                2 => "2xx",
+                3 => "3xx",
+                4 => "4xx",
+                _ => "5xx",
+            },
+            Err(error) => error.reason(),
+        };
+        self.origin_answers.with_label_values(&[word]).inc();
+    }
+
+    /// A fill's answer was not stored.
+    pub(crate) fn not_stored(&self, reason: &'static str) {
+        self.not_stored.with_label_values(&[reason]).inc();
+    }
+
+    /// The shared tier was read.
+    pub(crate) fn l2_read(&self, trouble: Option<&'static str>) {
+        self.l2_reads.with_label_values(&[trouble.unwrap_or("hit")]).inc();
+    }
+
+    /// The shared tier was written.
+    pub(crate) fn l2_write(&self, trouble: Option<&'static str>) {
+        self.l2_writes.with_label_values(&[trouble.unwrap_or("ok")]).inc();
+    }
+
+    pub(crate) fn tags_collapsed(&self, rule: &Rule, count: usize) {
+        self.tags_collapsed[rule.index].inc_by(count as u64);
+    }
+
+    /// Tags were purged here.
+    pub(crate) fn purged(&self, mode: Mode, tags: usize) {
+        self.purges.with_label_values(&[mode.as_str()]).inc_by(tags as u64);
+    }
+
+    /// A webhook was delivered.
+    pub(crate) fn webhook(&self, result: &'static str) {
+        self.webhooks.with_label_values(&[result]).inc();
+    }
+
+    /// Requests answered so far, by outcome, over all routes.
+    pub fn totals(&self) -> [(Outcome, u64); Outcome::ALL.len()] {
+        Outcome::ALL.map(|outcome| (outcome, self.requests.iter().map(|route| route[outcome.index()].get()).sum()))
+    }
+
+    /// The text format of Prometheus (version 0.0.4).
+    pub fn render(&self, readings: &Readings) -> String {
+        let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        let gauges = &self.gauges;
+        gauges.l1_entries.set(i64::try_from(readings.l1_entries).unwrap_or(i64::MAX));
+        gauges.l1_bytes.set(i64::try_from(readings.l1_bytes).unwrap_or(i64::MAX));
+        gauges.flights.set(number(readings.flights));
+        gauges.followers.set(number(readings.followers));
+        gauges.purge_marks.set(number(readings.purge_marks));
+        for (state, value) in ["open", "idle", "waiting"].iter().zip(readings.origin) {
+            gauges.origin_connections.with_label_values(&[state]).set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        gauges.log_lag_ms.set(readings.log_silence.as_secs_f64());
+        gauges.uptime.set(readings.uptime.as_secs_f64());
+        let mut text = String::new();
+        prometheus::TextEncoder::new()
+            .encode_utf8(&self.registry.gather(), &mut text)
+            .expect("metrics of this file render");
+        text
+    }
+}

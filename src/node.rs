@@ -1,0 +1,379 @@
+//! A node: all parts of one sidecar, put together from a configuration. Two fit in one process.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response};
+use tokio::sync::watch;
+
+use crate::body::Body;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config};
+use crate::fill::{Fill, FillSettings};
+use crate::invalidate::follow::{Follower, Following};
+use crate::invalidate::webhook::{EventMap, Hook, Webhooks};
+use crate::invalidate::{Durable, Invalidator};
+use crate::metrics::Metrics;
+use crate::ops::Ops;
+use crate::origin::{HttpOrigin, Origin, OriginSettings};
+use crate::policy::admission::HeadLimits;
+use crate::policy::cors::Cors;
+use crate::policy::framing::HeadSizes;
+use crate::policy::purge::PurgeIndex;
+use crate::policy::webhook::WebhookSecret;
+use crate::purges::Purges;
+use crate::serve::accept::{self, ConnectionEnd, ConnectionLimits, ConnectionObserver, Handler, Listener, Peer};
+use crate::serve::body::RequestBody;
+use crate::serve::forward::Forward;
+use crate::serve::handle::Server;
+use crate::serve::log::{Lines, RequestLog};
+use crate::store::SharedStore;
+use crate::store::l1::L1;
+use crate::store::memory::MemoryStore;
+use crate::store::redis::{RedisSettings, RedisStore};
+use crate::store::wire::Codec;
+use crate::tasks::Tasks;
+
+/// How often evicted bodies are freed in a quiet process.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+/// What the log reaches back beyond the longest lifetime: a slow fill, and clocks that differ.
+const KEEP_MARGIN: Duration = Duration::from_secs(600);
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address could not be bound.
+    #[error("{key} = \"{address}\" cannot be bound: {error}")]
+    Bind {
+        /// The configuration's key.
+        key: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A value of the configuration that only its use shows to be wrong.
+    #[error("{key}: {error}")]
+    Config {
+        /// The configuration's key.
+        key: &'static str,
+        /// What is wrong.
+        error: String,
+    },
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    /// Where shoppers connect.
+    pub address: SocketAddr,
+    /// Where operations connect.
+    pub ops_address: SocketAddr,
+    following: watch::Receiver<Following>,
+    tasks: Tasks,
+}
+
+impl Node {
+    /// Binds the addresses and starts to serve.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let bind = |key, address| {
+            let bound = Listener::bind(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
+            bound.map_err(|error| StartError::Bind { key, address, error })
+        };
+        let (address, listener) = bind("listen.address", config.listen.address)?;
+        let (ops_address, ops_listener) = bind("ops.address", config.ops.address)?;
+
+        let tasks = Tasks::new();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let metrics = Metrics::new(config.routes.rules());
+        let keep = config.routes.lifetime_max() + KEEP_MARGIN;
+        let (log, shared, durable) = stores(config, &clock)?;
+        let purges = Arc::new(Purges::new(PurgeIndex::new(config.purge.soft_grace, config.purge.marks_max, keep)));
+        let (origin, pool, host) = origin(config, &tasks)?;
+
+        let compress_min = config.redis.as_ref().map_or(usize::MAX, |redis| redis.compress_min);
+        let integrity_key = config.redis.as_ref().and_then(|redis| redis.integrity_key.as_ref());
+        let fill = Fill::new(
+            Arc::clone(&origin),
+            L1::new(config.memory.capacity),
+            shared,
+            Codec::new(integrity_key.map(config::Secret::expose), compress_min, config.memory.object_max),
+            Arc::clone(&purges),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+            tasks.clone(),
+            FillSettings {
+                object_max: config.memory.object_max,
+                pass_marker_ttl: config.cache.pass_marker_ttl,
+                error_ttl: config.cache.error_ttl,
+                jitter: config.cache.jitter,
+                soft_grace: config.purge.soft_grace,
+            },
+        );
+
+        let (state, following) = watch::channel(Following::default());
+        let follower = Follower {
+            log: Arc::clone(&log),
+            purges: Arc::clone(&purges),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            state,
+        };
+        tasks.spawn(follower.run(tasks.stopping().clone()));
+        tasks.spawn(tidy(Arc::clone(&fill), tasks.clone()));
+
+        let invalidator = Arc::new(Invalidator {
+            log,
+            durable,
+            purges,
+            clock: Arc::clone(&clock),
+            keep,
+            ack_timeout: config.purge.ack_timeout,
+            tags_max: config.purge.tags_max,
+        });
+        let webhooks = Webhooks::new(
+            hooks(config)?,
+            EventMap::new(config.events.clone()),
+            Arc::clone(&invalidator),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        );
+        let ops = Ops {
+            token: config.ops.token.as_ref().map(|token| token.expose().to_owned()),
+            webhooks,
+            invalidator,
+            fill: Arc::clone(&fill),
+            pool,
+            metrics: Arc::clone(&metrics),
+            following: following.clone(),
+            started: clock.now(),
+            clock: Arc::clone(&clock),
+            stopping: tasks.stopping().clone(),
+        };
+        let server = Server {
+            routes: config.routes.clone().with_cors(Cors::new(&config.cors.allow_origins)),
+            fill,
+            forward: Forward {
+                origin,
+                host,
+                trusted_proxies: config.listen.trusted_proxies.clone(),
+                tunnel_idle: config.origin.pass_idle_timeout,
+                tasks: tasks.clone(),
+            },
+            metrics: Arc::clone(&metrics),
+            clock,
+            log: RequestLog::new(match config.log.requests {
+                config::RequestLog::Off => Lines::Off,
+                config::RequestLog::Sampled => Lines::Sampled(u64::from(config.log.sample)),
+                config::RequestLog::On => Lines::On,
+            }),
+        };
+        let observer: Arc<dyn ConnectionObserver> = Arc::new(Observer(metrics));
+        let limits = limits(config);
+        // Operations look in while the public side drains, so its own connections may not hold it up.
+        let ops_limits = ConnectionLimits {
+            connections_max: 256,
+            h2c: false,
+            head: HeadLimits { hosts: Vec::new(), ..limits.head.clone() },
+            ..limits.clone()
+        };
+        for (listener, limits, handler) in
+            [(listener, limits, Handles::Public(server)), (ops_listener, ops_limits, Handles::Ops(ops))]
+        {
+            let (observer, inner) = (Arc::clone(&observer), tasks.clone());
+            tasks.spawn(async move { accept::serve(listener, limits, Arc::new(handler), observer, &inner).await });
+        }
+        Ok(Self { address, ops_address, following, tasks })
+    }
+
+    /// Waits until the purge log has been read to its end.
+    pub async fn ready(&self) {
+        let mut following = self.following.clone();
+        following
+            .wait_for(|following| following.caught_up)
+            .await
+            .map(drop)
+            .expect("the follower runs as long as the node");
+    }
+
+    /// Stops accepting, lets requests under way finish, and returns when all tasks have ended.
+    pub async fn stop(&self) {
+        self.tasks.stop().await;
+    }
+}
+
+type Stores = (Arc<dyn SharedStore>, Option<Arc<dyn SharedStore>>, Durable);
+
+/// The purge log, the shared tier, and where an acknowledged purge is safe.
+fn stores(config: &Config, clock: &Arc<dyn Clock>) -> Result<Stores, StartError> {
+    let Some(redis) = &config.redis else {
+        return Ok((Arc::new(MemoryStore::new(Arc::clone(clock))), None, Durable::Memory));
+    };
+    let settings = RedisSettings {
+        address: match &redis.server {
+            config::RedisServer::Tcp(host, port) => redis::ConnectionAddr::Tcp(host.clone(), *port),
+            config::RedisServer::Unix(path) => redis::ConnectionAddr::Unix(path.clone()),
+        },
+        database: i64::from(redis.database),
+        username: redis.username.clone(),
+        password: redis.password.as_ref().map(|password| password.expose().to_owned()),
+        namespace: redis.namespace.clone(),
+        connections: redis.connections,
+        connect_timeout: redis.connect_timeout,
+        deadline: redis.deadline,
+        append_deadline: config.purge.ack_timeout,
+        breaker_failures: redis.breaker_failures,
+        breaker_open: redis.breaker_open,
+    };
+    let store = RedisStore::new(settings, Arc::clone(clock))
+        .map_err(|error| StartError::Config { key: "redis.url", error: error.to_string() })?;
+    let store: Arc<dyn SharedStore> = Arc::new(store);
+    Ok((Arc::clone(&store), Some(store), Durable::Log))
+}
+
+type OriginParts = (Arc<dyn Origin>, Arc<crate::origin::PoolStats>, HeaderValue);
+
+fn origin(config: &Config, tasks: &Tasks) -> Result<OriginParts, StartError> {
+    let host = config.origin.host.as_ref().unwrap_or(&config.upstream.authority);
+    let host = HeaderValue::from_str(host)
+        .map_err(|error| StartError::Config { key: "origin.host", error: error.to_string() })?;
+    let origin = &config.origin;
+    let settings = OriginSettings {
+        host: config.upstream.host.clone(),
+        port: config.upstream.port,
+        host_header: host.clone(),
+        connections_max: origin.connections_max,
+        queue_max: origin.queue_max,
+        queue_timeout: origin.queue_timeout,
+        connect_timeout: origin.connect_timeout,
+        first_byte_timeout: origin.first_byte_timeout,
+        between_bytes_timeout: origin.between_bytes_timeout,
+        total_timeout: origin.total_timeout,
+        pass_first_byte_timeout: origin.pass_first_byte_timeout,
+        pass_idle_timeout: origin.pass_idle_timeout,
+        idle_timeout: origin.idle_timeout,
+        head_bytes_max: origin.head_bytes_max,
+    };
+    let origin = HttpOrigin::new(settings, tasks);
+    let pool = Arc::clone(origin.stats());
+    Ok((Arc::new(origin), pool, host))
+}
+
+fn hooks(config: &Config) -> Result<std::collections::BTreeMap<String, Hook>, StartError> {
+    let hook = |(name, hook): (&String, &config::Hook)| {
+        let secrets: Option<Vec<_>> = hook.secrets.iter().map(|secret| WebhookSecret::parse(secret.expose())).collect();
+        let secrets = secrets.ok_or_else(|| StartError::Config {
+            key: "hooks",
+            error: format!("a secret of {name:?} is not `whsec_` and base64"),
+        })?;
+        Ok((name.clone(), Hook { secrets, tolerance: hook.tolerance, body_max: hook.body_max }))
+    };
+    config.hooks.iter().map(hook).collect()
+}
+
+fn limits(config: &Config) -> ConnectionLimits {
+    let listen = &config.listen;
+    ConnectionLimits {
+        connections_max: u32::try_from(listen.connections_max).unwrap_or(u32::MAX),
+        head_timeout: listen.head_timeout,
+        idle_timeout: listen.idle_timeout,
+        body_timeout: listen.body_timeout,
+        write_timeout: listen.write_timeout,
+        drain_timeout: listen.drain_timeout,
+        h2c: listen.h2c,
+        head: HeadLimits {
+            sizes: HeadSizes {
+                uri_bytes_max: listen.uri_bytes_max,
+                head_bytes_max: listen.head_bytes_max,
+                head_fields_max: listen.head_fields_max,
+            },
+            hosts: listen.hosts.clone(),
+            key_fields: config
+                .routes
+                .rules()
+                .iter()
+                .flat_map(|rule| &rule.headers)
+                .map(|header| header.name.clone())
+                .collect(),
+        },
+    }
+}
+
+/// Frees evicted entries now and then.
+async fn tidy(fill: Arc<Fill>, tasks: Tasks) {
+    let mut tick = tokio::time::interval(TIDY_EVERY);
+    loop {
+        tokio::select! {
+            biased;
+            () = tasks.stopping().cancelled() => return,
+            _ = tick.tick() => fill.l1().tidy(),
+        }
+    }
+}
+
+/// The two listeners' handlers.
+enum Handles {
+    Public(Server),
+    Ops(Ops),
+}
+
+impl Handler for Handles {
+    async fn handle(&self, request: Request<RequestBody>, peer: Peer) -> Response<Body> {
+        match self {
+            Self::Public(server) => server.answer(request, peer).await,
+            Self::Ops(ops) => ops.answer(request, peer).await,
+        }
+    }
+}
+
+/// Counts connections.
+struct Observer(Arc<Metrics>);
+
+impl ConnectionObserver for Observer {
+    fn opened(&self) {
+        self.0.connections.inc();
+        self.0.connections_total.inc();
+    }
+
+    fn closed(&self, end: ConnectionEnd) {
+        self.0.connections.dec();
+        self.0.connection_ended(end.as_str());
+    }
+
+    fn refused(&self, reason: &'static str) {
+        self.0.rejected(reason);
+        tracing::debug!(reason, "refused");
+    }
+
+    fn accept_failed(&self, error: &io::Error) {
+        tracing::error!(%error, "cannot accept connections");
+    }
+}
+
+/// Runs a future to its end or to a signal, whichever is first.
+pub async fn until_signal<F: Future>(work: F) -> Option<F::Output> {
+    #[cfg(unix)]
+    let terminated = async {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending::<()>();
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => None,
+        () = terminated => None,
+        done = work => Some(done),
+    }
+}

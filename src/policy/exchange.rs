@@ -1,0 +1,191 @@
+//! The request of a fill, and the answer as it is stored: both pure functions.
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+
+use super::entry::Entry;
+use super::key::KeyView;
+use super::route::Rule;
+use super::time::Timestamp;
+
+/// Builds the request that a fill sends: the key, and nothing else of any client. With a `previous`
+/// entry that has a validator it asks whether that still holds.
+pub fn fill_request(key: &KeyView<'_>, previous: Option<&Entry>) -> Option<Request<()>> {
+    let target = match key.query {
+        "" => PathAndQuery::try_from(key.path),
+        query => PathAndQuery::try_from(format!("{}?{query}", key.path)),
+    };
+    let mut request = Request::new(());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = Uri::from(target.ok()?);
+    let headers = request.headers_mut();
+    if let Some(host) = key.host {
+        headers.insert(header::HOST, HeaderValue::from_str(host).ok()?);
+    }
+    for (name, value) in &key.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    // Encodings towards clients are ours; the origin is always asked for the plain form.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(header::VIA, HeaderValue::from_static("1.1 endcap"));
+    if let Some(previous) = previous {
+        if let Some(etag) = previous.headers.get(header::ETAG) {
+            headers.insert(header::IF_NONE_MATCH, etag.clone());
+        } else if let Some(modified) = previous.headers.get(header::LAST_MODIFIED) {
+            headers.insert(header::IF_MODIFIED_SINCE, modified.clone());
+        }
+    }
+    Some(request)
+}
+
+/// Turns an origin's fields (hop-by-hop ones gone) into those that are stored and sent.
+pub fn stored_headers(rule: &Rule, mut headers: HeaderMap, body: &Bytes, now: Timestamp) -> HeaderMap {
+    for name in &rule.tag_headers {
+        headers.remove(name);
+    }
+    // Our own age is counted from `born`, and our own word on each answer is said at each answer.
+    for name in [header::AGE, HeaderName::from_static("cache-status"), header::SET_COOKIE] {
+        headers.remove(name);
+    }
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if !headers.contains_key(header::DATE)
+        && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(now.to_system_time()))
+    {
+        headers.insert(header::DATE, date);
+    }
+    if let Some(control) = &rule.cache_control {
+        headers.insert(header::CACHE_CONTROL, control.clone());
+    }
+    if rule.cors.is_some() {
+        headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        let varies = |value: &HeaderValue| {
+            value.to_str().is_ok_and(|value| value.split(',').any(|name| name.trim().eq_ignore_ascii_case("origin")))
+        };
+        if !headers.get_all(header::VARY).iter().any(varies) {
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+    }
+    headers
+}
+
+/// Updates stored fields from a 304 (RFC 9111 §3.2): its fields replace ours, but for those that
+/// describe the body that we keep.
+pub fn renewed_headers(stored: &HeaderMap, fresh: &HeaderMap) -> HeaderMap {
+    let mut headers = stored.clone();
+    let kept =
+        [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_TYPE, header::CONTENT_RANGE, header::ETAG];
+    for name in fresh.keys().filter(|name| !kept.contains(name)) {
+        headers.remove(name);
+        for value in fresh.get_all(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers
+}
+
+/// Whether a client's `If-None-Match` names the entry's validator (weak comparison, RFC 9110 §13.1.2).
+pub fn not_modified(request: &HeaderMap, stored: &HeaderMap) -> bool {
+    let Some(etag) = stored.get(header::ETAG).map(HeaderValue::as_bytes) else { return false };
+    let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
+    let own = opaque(etag);
+    request
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .any(|value| entity_tags(value.as_bytes()).any(|tag| tag == b"*" || opaque(tag) == own))
+}
+
+/// The members of a list of entity tags. A comma may stand inside a tag's quotes.
+fn entity_tags(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut quoted = false;
+    value
+        .split(move |byte| {
+            quoted ^= *byte == b'"';
+            *byte == b',' && !quoted
+        })
+        .map(<[u8]>::trim_ascii)
+        .filter(|tag| !tag.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::key::Key;
+    use crate::policy::route::tests::rule;
+
+    fn map(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn the_fill_sends_the_key_and_nothing_else() {
+        let client = map(&[
+            ("x-publishable-api-key", "pk"),
+            ("x-forwarded-host", "evil"),
+            ("cookie", "_ga=1"),
+            ("accept-language", "fr"),
+            ("if-none-match", "\"x\""),
+            ("range", "bytes=0-1"),
+        ]);
+        let key = Key::of_request(&rule(), "/store/products", Some("q=a&utm_source=x"), "h", &client).unwrap();
+        let request = fill_request(&key.view().unwrap(), None).unwrap();
+        assert_eq!(request.uri(), "/store/products?q=a");
+        let expected = map(&[("x-publishable-api-key", "pk"), ("accept-encoding", "identity"), ("via", "1.1 endcap")]);
+        assert_eq!(*request.headers(), expected);
+    }
+
+    #[test]
+    fn what_is_stored_is_what_every_client_may_see() {
+        let body = Bytes::from_static(b"{}");
+        let origin = map(&[
+            ("surrogate-key", "a"),
+            ("age", "5"),
+            ("content-type", "application/json"),
+            ("x-a", "1"),
+            ("x-a", "2"),
+        ]);
+        let stored = stored_headers(&rule(), origin, &body, Timestamp::default());
+        let expected = map(&[
+            ("content-type", "application/json"),
+            ("x-a", "1"),
+            ("x-a", "2"),
+            ("content-length", "2"),
+            ("date", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ]);
+        assert_eq!(stored, expected);
+    }
+
+    #[test]
+    fn an_answer_for_one_origin_is_stored_for_all_when_we_answer_cors() {
+        let mut rule = rule();
+        rule.cors = crate::policy::cors::Cors::new(["https://a"]).map(Into::into);
+        let origin = map(&[("access-control-allow-origin", "https://a"), ("date", "x")]);
+        let stored = stored_headers(&rule, origin, &Bytes::new(), Timestamp::default());
+        assert_eq!(stored, map(&[("date", "x"), ("content-length", "0"), ("vary", "Origin")]));
+    }
+
+    #[test]
+    fn a_304_renews_fields_but_not_those_of_the_body() {
+        let stored = map(&[("etag", "\"a\""), ("content-length", "9"), ("x-a", "1"), ("x-b", "1")]);
+        let fresh = map(&[("etag", "W/\"a\""), ("content-length", "0"), ("x-a", "2"), ("x-a", "3"), ("x-c", "4")]);
+        let expected =
+            map(&[("etag", "\"a\""), ("content-length", "9"), ("x-b", "1"), ("x-a", "2"), ("x-a", "3"), ("x-c", "4")]);
+        assert_eq!(renewed_headers(&stored, &fresh), expected);
+    }
+
+    #[test]
+    fn validators_compare_weakly() {
+        let stored = map(&[("etag", "W/\"a,b\"")]);
+        for (sent, same) in
+            [("\"a,b\"", true), ("\"x\", W/\"a,b\"", true), ("*", true), ("\"a\"", false), ("", false), ("a,b", false)]
+        {
+            assert_eq!(not_modified(&map(&[("if-none-match", sent)]), &stored), same, "{sent}");
+        }
+        assert!(!not_modified(&map(&[("if-none-match", "*")]), &HeaderMap::new()));
+        assert!(!not_modified(&HeaderMap::new(), &stored));
+    }
+}

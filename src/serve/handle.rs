@@ -1,0 +1,187 @@
+//! Life of a request, from top to bottom.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+
+use super::forward::Forward;
+use super::log::RequestLog;
+use super::respond::{self, Said};
+use crate::body::Body;
+use crate::clock::Clock;
+use crate::fill::{Fill, Filled, Landed, Source};
+use crate::metrics::Metrics;
+use crate::policy::classify::{self, PassReason, Plan};
+use crate::policy::entry::Entry;
+use crate::policy::freshness::Verdict;
+use crate::policy::key::Key;
+use crate::policy::outcome::Outcome;
+use crate::policy::route::{Routes, Rule};
+use crate::serve::accept::Peer;
+use crate::serve::body::RequestBody;
+use crate::store::l1::Slot;
+
+/// Answers the requests of one listener.
+#[derive(Debug)]
+pub struct Server {
+    /// The routes.
+    pub routes: Routes,
+    /// Fills, and what was filled.
+    pub fill: Arc<Fill>,
+    /// The way to the origin for what passes.
+    pub forward: Forward,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// One line a request, or a sample.
+    pub log: RequestLog,
+}
+
+impl Server {
+    /// Answers one request whose head has been admitted.
+    pub async fn answer(&self, request: Request<RequestBody>, peer: Peer) -> Response<Body> {
+        let began = tokio::time::Instant::now();
+        let method = request.method().clone();
+        let noted = self.log.note(&request);
+        let plan = {
+            let uri = request.uri();
+            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+            classify::classify(&self.routes, &method, uri.path(), uri.query(), host, request.headers())
+        };
+        let (rule, said, response) = match plan {
+            Plan::Cache(rule, key) => {
+                let (said, response) = self.cached(rule, &key, request, peer).await;
+                (Some(rule), said, response)
+            }
+            Plan::Pass(rule, why) => {
+                let (said, response) = self.pass(rule, request, peer, why).await;
+                (rule, said, response)
+            }
+            Plan::Refuse(rule, why) => {
+                self.metrics.rejected(why.as_str());
+                let said = Said::new(Outcome::Refused).because(why.as_str());
+                (rule, said, respond::plain(StatusCode::BAD_REQUEST, respond::refusal_text(why)))
+            }
+        };
+        let took = began.elapsed();
+        self.metrics.answered(rule.map(|rule| &**rule), said.outcome, took);
+        let response = respond::finish(response, &said);
+        self.log.write(noted, rule.map(|rule| &**rule), &said, response.status(), took);
+        response
+    }
+
+    /// A request that may be answered from the cache.
+    async fn cached(
+        &self,
+        rule: &Arc<Rule>,
+        key: &Key,
+        request: Request<RequestBody>,
+        peer: Peer,
+    ) -> (Said, Response<Body>) {
+        let now = self.clock.now();
+        let asks = Asks { head: request.method() == Method::HEAD, headers: request.headers(), rule };
+        let previous = match self.fill.look_up(key.hash()) {
+            Some(Slot::Entry(entry)) => match self.fill.judge(&entry, now) {
+                Verdict::Fresh => return self.serve(&asks, &entry, Said::new(Outcome::Hit)),
+                Verdict::Stale(why) => {
+                    self.fill.refresh_behind(rule, key, &entry, why);
+                    return self.serve(&asks, &entry, Said::new(Outcome::Stale));
+                }
+                Verdict::Expired(_) => Some(entry),
+            },
+            // The origin failed a moment ago: what was stored before serves as long as it may.
+            Some(Slot::Failed { until, failure, previous }) => {
+                let verdict = previous.as_ref().map(|entry| (entry, self.fill.judge(entry, now)));
+                match verdict {
+                    Some((entry, Verdict::Fresh | Verdict::Stale(_))) => {
+                        if now >= until {
+                            let why = crate::policy::freshness::StaleReason::Ttl;
+                            self.fill.refresh_behind(rule, key, entry, why);
+                        }
+                        return self.serve(&asks, entry, Said::new(Outcome::Stale).because(failure.reason));
+                    }
+                    Some((entry, Verdict::Expired(_))) if now < until && self.fill.usable_on_error(entry, now) => {
+                        return self.serve(&asks, entry, Said::new(Outcome::StaleError).because(failure.reason));
+                    }
+                    _ if now < until => return self.failed(&asks, &failure),
+                    _ => previous,
+                }
+            }
+            Some(Slot::PassMarker { until, .. }) if now < until => {
+                return self.pass(Some(rule), request, peer, PassReason::Marker).await;
+            }
+            Some(Slot::PassMarker { .. }) | None => None,
+        };
+        match self.fill.once(rule, key, previous.clone()).await {
+            Filled::Landed { landed: Landed::Entry { entry, source, stored }, collapsed } => {
+                let said = Said::filled(source, stored, collapsed);
+                if let (Source::L2, Verdict::Stale(why)) = (source, self.fill.judge(&entry, self.clock.now())) {
+                    self.fill.refresh_behind(rule, key, &entry, why);
+                    return self.serve(&asks, &entry, Said::new(Outcome::Stale));
+                }
+                self.serve(&asks, &entry, said)
+            }
+            Filled::Landed { landed: Landed::Failed(failure), .. } => match &previous {
+                Some(entry) if self.fill.usable_on_error(entry, self.clock.now()) => {
+                    self.serve(&asks, entry, Said::new(Outcome::StaleError).because(failure.reason))
+                }
+                _ => self.failed(&asks, &failure),
+            },
+            Filled::Landed { landed: Landed::Unshareable(_), .. } => {
+                self.pass(Some(rule), request, peer, PassReason::Unshareable).await
+            }
+            Filled::Own(response, why) => {
+                let said = Said::new(Outcome::Miss).because(why.as_str()).with_status(response.status());
+                (said, if asks.head { respond::without_body(response) } else { response })
+            }
+            Filled::Overtaken => self.pass(Some(rule), request, peer, PassReason::Overtaken).await,
+        }
+    }
+
+    fn serve(&self, asks: &Asks<'_>, entry: &Entry, said: Said) -> (Said, Response<Body>) {
+        let now = self.clock.now();
+        let said = said.with_entry(entry, now);
+        let response = respond::entry(asks.rule, asks.headers, asks.head, entry, &said, now);
+        (said, response)
+    }
+
+    fn failed(&self, asks: &Asks<'_>, failure: &crate::fill::Failure) -> (Said, Response<Body>) {
+        let said = Said::new(Outcome::Failed).because(failure.reason).with_status(failure.status);
+        match &failure.answer {
+            Some(answer) => {
+                let (_, response) = self.serve(asks, answer, said);
+                (said, response)
+            }
+            None => (said, respond::plain(failure.status, respond::failure_text(failure.status))),
+        }
+    }
+
+    async fn pass(
+        &self,
+        rule: Option<&Arc<Rule>>,
+        request: Request<RequestBody>,
+        peer: Peer,
+        why: PassReason,
+    ) -> (Said, Response<Body>) {
+        self.metrics.bypassed(why);
+        let said = Said::new(Outcome::Pass).because(why.as_str());
+        match self.forward.send(rule.map(|rule| &**rule), request, peer).await {
+            Ok(response) => (said.with_status(response.status()), response),
+            Err(error) => {
+                let said = Said::new(Outcome::Failed).because(error.reason());
+                if error.is_client_fault() {
+                    self.metrics.rejected(error.reason());
+                }
+                (said, respond::plain(error.status(), respond::failure_text(error.status())))
+            }
+        }
+    }
+}
+
+/// What a request asks of an entry.
+struct Asks<'r> {
+    head: bool,
+    headers: &'r HeaderMap,
+    rule: &'r Rule,
+}

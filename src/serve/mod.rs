@@ -1,0 +1,19 @@
+//! The public side: accept, admit, hand over, and let go again.
+//!
+//! - `accept`: the listener, the cap on connections, the end of the process.
+//! - `connection`: one connection, from its first byte to whatever ends it.
+//! - `service`: one request, from hyper to admission to the handler.
+//! - `io`: the socket; every byte of HTTP/1 passes the framing here before hyper sees it.
+//! - `state`: what is known of a connection, and until when it may go on like that.
+//! - `body`: request and answer bodies.
+
+pub mod accept;
+pub mod body;
+mod connection;
+pub mod forward;
+pub mod handle;
+mod io;
+pub mod log;
+pub mod respond;
+mod service;
+mod state;

@@ -1,0 +1,223 @@
+//! From an entry, or an error, to a response. The only place where errors become HTTP.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use crate::body::Body;
+use crate::fill::Source;
+use crate::policy::classify::RefuseReason;
+use crate::policy::entry::Entry;
+use crate::policy::exchange;
+use crate::policy::outcome::Outcome;
+use crate::policy::route::Rule;
+use crate::policy::time::Timestamp;
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// Ages and remaining lifetimes up to this many seconds have their field ready.
+const READY: u64 = 4096;
+
+/// What is said of an answer: in `Cache-Status`, in the log, in the metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    /// What became of the request.
+    pub outcome: Outcome,
+    /// Why, where the outcome alone does not say.
+    pub reason: Option<&'static str>,
+    /// The origin's status, where it was asked.
+    pub origin_status: Option<StatusCode>,
+    stored: bool,
+    collapsed: bool,
+    ttl: Option<u64>,
+}
+
+impl Said {
+    /// An outcome, and nothing more to say.
+    pub fn new(outcome: Outcome) -> Self {
+        Self { outcome, reason: None, origin_status: None, stored: false, collapsed: false, ttl: None }
+    }
+
+    /// What a fill's result says.
+    pub fn filled(source: Source, stored: bool, collapsed: bool) -> Self {
+        let outcome = match (source, collapsed) {
+            (Source::L1, _) => Outcome::Hit,
+            (Source::L2, _) => Outcome::HitL2,
+            (Source::Origin(_), true) => Outcome::Collapsed,
+            (Source::Origin(StatusCode::NOT_MODIFIED), false) => Outcome::Renewed,
+            (Source::Origin(_), false) => Outcome::Miss,
+        };
+        let origin_status = match source {
+            Source::Origin(status) => Some(status),
+            Source::L1 | Source::L2 => None,
+        };
+        Self { stored, collapsed, origin_status, ..Self::new(outcome) }
+    }
+
+    /// Adds why.
+    #[must_use]
+    pub fn because(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// Adds the origin's status.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.origin_status = Some(status);
+        self
+    }
+
+    /// Adds the time that the entry stays fresh.
+    #[must_use]
+    pub fn with_entry(mut self, entry: &Entry, now: Timestamp) -> Self {
+        self.ttl = matches!(self.outcome, Outcome::Hit | Outcome::HitL2)
+            .then(|| entry.lifetime.fresh_until.since(now).as_secs());
+        self
+    }
+
+    /// The member of `Cache-Status` (RFC 9211).
+    fn cache_status(&self) -> HeaderValue {
+        if let (Outcome::Hit, Some(ttl), None) = (self.outcome, self.ttl, self.reason) {
+            static HITS: LazyLock<Vec<HeaderValue>> =
+                LazyLock::new(|| (0..READY).map(|ttl| text(&format!("endcap; hit; ttl={ttl}; detail=hit"))).collect());
+            if let Some(ready) = usize::try_from(ttl).ok().and_then(|ttl| HITS.get(ttl)) {
+                return ready.clone();
+            }
+        }
+        let mut member = String::from("endcap");
+        match self.outcome {
+            Outcome::Hit | Outcome::HitL2 | Outcome::Stale | Outcome::StaleError => member.push_str("; hit"),
+            Outcome::Miss | Outcome::Collapsed | Outcome::Failed => member.push_str("; fwd=uri-miss"),
+            Outcome::Renewed => member.push_str("; fwd=stale"),
+            Outcome::Pass => member.push_str("; fwd=bypass"),
+            Outcome::Refused => {}
+        }
+        if let Some(status) = self.origin_status {
+            member.push_str(&format!("; fwd-status={}", status.as_u16()));
+        }
+        if let Some(ttl) = self.ttl {
+            member.push_str(&format!("; ttl={ttl}"));
+        }
+        if self.stored && matches!(self.outcome, Outcome::Miss | Outcome::Renewed) {
+            member.push_str("; stored");
+        }
+        if self.collapsed {
+            member.push_str("; collapsed");
+        }
+        member.push_str("; detail=");
+        member.push_str(self.outcome.as_str());
+        if let Some(reason) = self.reason {
+            // Words of our enums: tokens, never a client's bytes.
+            member.push('.');
+            member.push_str(reason);
+        }
+        text(&member)
+    }
+}
+
+/// Sends an entry, or 304 to who has it already.
+pub fn entry(
+    rule: &Rule,
+    request: &HeaderMap,
+    head: bool,
+    entry: &Entry,
+    said: &Said,
+    now: Timestamp,
+) -> Response<Body> {
+    let mut headers = entry.headers.clone();
+    headers.insert(header::AGE, age(now.since(entry.lifetime.born).as_secs()));
+    if let Some(cors) = &rule.cors {
+        cors.apply(request.get(header::ORIGIN), &mut headers);
+    }
+    if matches!(said.outcome, Outcome::Stale | Outcome::StaleError) {
+        // Nobody downstream may store it as fresh.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=0, must-revalidate"));
+    }
+    let known = entry.status == StatusCode::OK && exchange::not_modified(request, &entry.headers);
+    let mut response = Response::new(if known || head { Body::Empty } else { Body::from(entry.body.clone()) });
+    *response.status_mut() = if known { StatusCode::NOT_MODIFIED } else { entry.status };
+    if known {
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::CONTENT_TYPE);
+    }
+    *response.headers_mut() = headers;
+    response
+}
+
+/// A short answer of our own.
+pub fn plain(status: StatusCode, body: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(Bytes::from_static(body.as_bytes())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// Takes the body off the answer to a HEAD.
+pub fn without_body(response: Response<Body>) -> Response<Body> {
+    response.map(|_| Body::Empty)
+}
+
+/// Says in the answer what became of the request. Ours stands last: caches in front of us add theirs.
+pub fn finish(mut response: Response<Body>, said: &Said) -> Response<Body> {
+    response.headers_mut().append(CACHE_STATUS, said.cache_status());
+    response
+}
+
+/// What a client is told of a failure of the origin; the detail is in the log.
+pub fn failure_text(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::BAD_REQUEST => "The request body could not be read.\n",
+        StatusCode::SERVICE_UNAVAILABLE => "Too many requests wait for the backend.\n",
+        StatusCode::GATEWAY_TIMEOUT => "The backend did not answer in time.\n",
+        _ => "The backend could not be reached, or its answer could not be read.\n",
+    }
+}
+
+/// What a client is told of a refusal.
+pub fn refusal_text(why: RefuseReason) -> &'static str {
+    match why {
+        RefuseReason::QueryRepeated => "A query parameter that takes one value was given as several.\n",
+        RefuseReason::HeaderRepeated => "A header field that may be sent once was sent twice.\n",
+    }
+}
+
+fn age(seconds: u64) -> HeaderValue {
+    static AGES: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| (0..READY).map(HeaderValue::from).collect());
+    usize::try_from(seconds).ok().and_then(|seconds| AGES.get(seconds)).cloned().unwrap_or_else(|| seconds.into())
+}
+
+fn text(value: &str) -> HeaderValue {
+    HeaderValue::from_str(value).expect("words of ours and numbers are visible ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_status_says_it_in_the_words_of_rfc_9211() {
+        let origin = |status| Source::Origin(StatusCode::from_u16(status).unwrap());
+        let with_ttl = |ttl| Said { ttl: Some(ttl), ..Said::new(Outcome::Hit) };
+        for (said, expected) in [
+            (with_ttl(57), "endcap; hit; ttl=57; detail=hit"),
+            (with_ttl(999_999), "endcap; hit; ttl=999999; detail=hit"),
+            (Said::new(Outcome::Stale), "endcap; hit; detail=stale"),
+            (Said::filled(origin(200), true, false), "endcap; fwd=uri-miss; fwd-status=200; stored; detail=miss"),
+            (Said::filled(origin(304), true, false), "endcap; fwd=stale; fwd-status=304; stored; detail=renewed"),
+            (
+                Said::filled(origin(200), true, true),
+                "endcap; fwd=uri-miss; fwd-status=200; collapsed; detail=collapsed",
+            ),
+            (Said::new(Outcome::Pass).because("cookie"), "endcap; fwd=bypass; detail=pass.cookie"),
+            (Said::new(Outcome::Refused).because("host"), "endcap; detail=refused.host"),
+        ] {
+            assert_eq!(said.cache_status(), expected);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! One request: from hyper through admission to the handler, and its answer back.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Request, Response, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::accept::{Handler, Peer, Shared};
+use super::body::{AnswerBody, RequestBody};
+use super::io::REFUSED_METHOD;
+use super::state::{ConnectionState, UnderWay};
+use crate::body::Body;
+use crate::policy::admission::{self, METHODS_ALLOWED, Refusal};
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// What the requests of one connection share.
+#[derive(Debug)]
+pub(super) struct Service<H> {
+    shared: Arc<Shared<H>>,
+    state: Arc<ConnectionState>,
+    peer: Peer,
+}
+
+impl<H> Clone for Service<H> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), state: Arc::clone(&self.state), peer: self.peer }
+    }
+}
+
+impl<H: Handler> Service<H> {
+    pub(super) fn new(shared: Arc<Shared<H>>, state: Arc<ConnectionState>, peer: Peer) -> Self {
+        Self { shared, state, peer }
+    }
+
+    /// The beginning counts at once, not at the first poll: the connection must not look idle between.
+    pub(super) fn call(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + use<H> {
+        let under_way = UnderWay::begin(&self.state);
+        let service = self.clone();
+        async move { Ok(service.answer(request, under_way).await) }
+    }
+
+    async fn answer(self, request: Request<Incoming>, under_way: UnderWay) -> Response<AnswerBody> {
+        let (mut parts, incoming) = request.into_parts();
+        let has_body = !incoming.is_end_stream();
+        let version = parts.version;
+        let admitted = match self.state.refusal() {
+            Some(refusal) if parts.method.as_str() == REFUSED_METHOD => Err(refusal),
+            _ => admission::admit(&parts, has_body, &self.shared.limits.head),
+        };
+        let mut response = match admitted {
+            Ok(admitted) => {
+                admitted.apply(&mut parts);
+                let body = RequestBody::new(incoming, self.shared.limits.body_timeout);
+                self.shared.handler.handle(Request::from_parts(parts, body), self.peer).await
+            }
+            Err(refusal) => {
+                self.shared.observer.refused(refusal.reason());
+                // A body left unread is no place to begin the next request.
+                refused(refusal, version, has_body || refusal.closes())
+            }
+        };
+        if version != Version::HTTP_2 && self.shared.drain.has_begun() {
+            // Said by us: an answer that is ready at once leaves before hyper has been told to finish.
+            response.headers_mut().insert(header::CONNECTION, CLOSE);
+        }
+        response.map(|body| AnswerBody::new(body, under_way))
+    }
+}
+
+/// The answer to a request that is refused.
+fn refused(refusal: Refusal, version: Version, closes: bool) -> Response<Body> {
+    let mut response = Response::new(Body::from(Bytes::from_static(refusal.text().as_bytes())));
+    *response.status_mut() = refusal.status();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if refusal == Refusal::Method {
+        headers.insert(header::ALLOW, HeaderValue::from_static(METHODS_ALLOWED));
+    }
+    // HTTP/2 frames by itself: one refused stream says nothing about the others.
+    if closes && version != Version::HTTP_2 {
+        headers.insert(header::CONNECTION, CLOSE);
+    }
+    response
+}

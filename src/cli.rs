@@ -12,7 +12,10 @@ use http::{Method, Request, StatusCode, header};
 
 use crate::client;
 use crate::config::{self, Config, Loaded};
+use crate::demo::tour::Demo;
+use crate::demo::{Shop, ShopSettings, WebhookTarget};
 use crate::node::{Node, until_signal};
+use crate::tasks::Tasks;
 use crate::telemetry;
 
 /// How long our own commands wait for a node.
@@ -51,6 +54,13 @@ enum Command {
         after_help = "Examples:\n  endcap purge prod_01ABC\n  endcap purge --mode soft list:product\n  endcap purge all"
     )]
     Purge(PurgeArgs),
+    /// Show it: a sample shop, endcap in front of it, and a guided tour; no other program needed
+    Demo(DemoArgs),
+    /// Run the sample shop alone: a backend to try a deployment with
+    #[command(
+        after_help = "The shop speaks Medusa's store API on made-up products. POST /admin/products/{id} with the\nbearer token \"demo-admin\" changes one and posts the signed webhook."
+    )]
+    Shop(ShopArgs),
     /// Ask a node whether it is ready; for health checks of containers
     Health(NodeArgs),
 }
@@ -84,6 +94,38 @@ struct PurgeArgs {
     token: String,
 }
 
+#[derive(Debug, clap::Args)]
+struct DemoArgs {
+    /// Where endcap listens; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    listen: SocketAddr,
+    /// Where its ops listener is
+    #[arg(long, default_value = "127.0.0.1:8081", value_name = "HOST:PORT")]
+    ops: SocketAddr,
+    /// Products in the shop
+    #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(50..=100_000))]
+    products: u32,
+    /// Stop after the tour
+    #[arg(long)]
+    once: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct ShopArgs {
+    /// Where the shop listens
+    #[arg(long, env = "ENDCAP_SHOP_LISTEN", default_value = "127.0.0.1:9000", value_name = "HOST:PORT")]
+    listen: SocketAddr,
+    /// Products in the shop
+    #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(50..=100_000))]
+    products: u32,
+    /// Where changes are posted: http://HOST:PORT/hooks/default
+    #[arg(long, env = "ENDCAP_SHOP_WEBHOOK", value_name = "URL", requires = "secret")]
+    webhook: Option<String>,
+    /// Signs the webhooks: whsec_ and base64
+    #[arg(long, env = "ENDCAP_SHOP_SECRET", hide_env_values = true, value_name = "SECRET")]
+    secret: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ModeArg {
     /// Refilled before it is served again
@@ -103,6 +145,8 @@ pub fn run() -> ExitCode {
         Command::Config(args) => return print_config(&args),
         Command::Purge(args) => block_on(purge(args)),
         Command::Health(args) => block_on(health(args)),
+        Command::Demo(args) => run_multi(demo(args)),
+        Command::Shop(args) => run_multi(shop(args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,6 +156,60 @@ pub fn run() -> ExitCode {
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime")?.block_on(work)
+}
+
+fn run_multi(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime")?.block_on(work)
+}
+
+async fn demo(args: DemoArgs) -> anyhow::Result<()> {
+    telemetry::start(telemetry::Format::Text, tracing::Level::WARN);
+    let demo = Demo::start(args.listen, args.ops, args.products as usize, (40, 120))?;
+    say(&format!(
+        "endcap {}: a shop with {} products whose reads take 40 to 120 ms, and endcap in front of it.\n\n{}",
+        env!("CARGO_PKG_VERSION"),
+        args.products,
+        demo.addresses()
+    ));
+    let mut number = 0;
+    let tour = demo.tour(|step| {
+        number += 1;
+        say(&format!("{number}. {}", step.title));
+        for line in &step.lines {
+            say(&format!("     {line}"));
+        }
+        say("");
+    });
+    let toured = until_signal(tour).await;
+    if let Some(Err(error)) = &toured {
+        say_error(&format!("error: the tour stopped: {error:#}"));
+    }
+    if let (Some(Ok(())), false) = (&toured, args.once) {
+        say(&demo.hints());
+        say("Serving until Ctrl-C.");
+        until_signal(std::future::pending::<()>()).await;
+    }
+    demo.stop().await;
+    match toured {
+        Some(Err(_)) => bail!("the demonstration did not see what it must"),
+        Some(Ok(())) | None => Ok(()),
+    }
+}
+
+async fn shop(args: ShopArgs) -> anyhow::Result<()> {
+    telemetry::start(telemetry::Format::Text, tracing::Level::INFO);
+    let webhook = match (&args.webhook, &args.secret) {
+        (Some(url), Some(secret)) => Some(WebhookTarget::new(url, secret).context("--webhook and --secret")?),
+        _ => None,
+    };
+    let tasks = Tasks::new();
+    let settings =
+        ShopSettings { listen: args.listen, products: args.products as usize, webhook, ..ShopSettings::default() };
+    let shop = Shop::start(settings, &tasks).with_context(|| format!("--listen {}", args.listen))?;
+    say(&format!("sample shop at http://{}, x-publishable-api-key: {}", shop.addr, shop.publishable_key()));
+    until_signal(std::future::pending::<()>()).await;
+    tasks.stop().await;
+    Ok(())
 }
 
 fn load(args: &ConfigArgs) -> Result<Loaded, ExitCode> {

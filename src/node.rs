@@ -14,7 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::fill::{Fill, FillSettings};
 use crate::invalidate::follow::{Follower, Following};
-use crate::invalidate::webhook::{EventMap, Hook, Webhooks};
+use crate::invalidate::webhook::{Hook, Webhooks};
 use crate::invalidate::{Durable, Invalidator};
 use crate::metrics::Metrics;
 use crate::ops::Ops;
@@ -139,7 +139,7 @@ impl Node {
         });
         let webhooks = Webhooks::new(
             hooks(config)?,
-            EventMap::new(config.events.clone()),
+            config.events.clone(),
             Arc::clone(&invalidator),
             Arc::clone(&clock),
             Arc::clone(&metrics),

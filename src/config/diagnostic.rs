@@ -125,11 +125,16 @@ impl Problem {
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    pub(super) fn new(problems: Vec<Problem>) -> Self {
+    /// Sorts the problems as a person goes through them: from the top of the file, then what stands elsewhere.
+    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|problem| match &problem.place {
+            Place::File(place) => (0, place.span.start),
+            Place::Variable(_) | Place::Preset(_) | Place::Nowhere => (1, 0),
+        });
         Self(problems)
     }
 
-    /// The problems in the order in which they were found.
+    /// The problems, those of the file first and in its order.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
     }

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::diagnostic::{Place, Problem};
 use super::raw::Raw;
-use super::shape::{Kind, Path, Shape, Shaped, Step, TOMBSTONES, mismatch, nearest};
+use super::shape::{Kind, Path, Shape, Shaped, Step, TOMBSTONES, nearest};
 
 const PREFIX: &str = "ENDCAP_";
 
@@ -142,7 +142,7 @@ fn collect(shape: &Shape, name: String, names: &mut Vec<String>) {
 fn read(text: &str, shape: &Shape) -> Result<Value, String> {
     match shape {
         Shape::Leaf(leaf) => {
-            let wrong = |expected: &str| mismatch(&Value::String(text.to_owned()), expected);
+            let wrong = |expected: &str| format!("{text:?} is not {expected}");
             match leaf.kind {
                 Kind::Text => Ok(Value::String(text.to_owned())),
                 Kind::Boolean => text.parse().map(Value::Boolean).map_err(|_| wrong("true or false")),
@@ -264,8 +264,8 @@ mod tests {
     #[test]
     fn a_value_that_does_not_fit_is_a_problem_and_is_left_out() {
         for (name, value, message) in [
-            ("ENDCAP_LISTEN__H2C", "yes", "listen.h2c|this is a text, not true or false|"),
-            ("ENDCAP_LOG__SAMPLE", "1.5", "log.sample|this is a text, not a whole number|"),
+            ("ENDCAP_LISTEN__H2C", "yes", "listen.h2c|\"yes\" is not true or false|"),
+            ("ENDCAP_LOG__SAMPLE", "1.5", "log.sample|\"1.5\" is not a whole number|"),
             (
                 "ENDCAP_LISTEN__HEAD_TIMEOUT",
                 "30",

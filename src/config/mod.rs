@@ -1,13 +1,15 @@
 //! Configuration: what the rest of the program sees, defaults filled in and every rule checked.
 //!
 //! `raw.rs` mirrors the file, `load.rs` lays the layers over one another (defaults, preset, file,
-//! environment), `resolve.rs` and `routes.rs` check them and build what is here. `proxy.toml` at the
+//! environment), `resolve.rs`, `hooks.rs` and `routes.rs` check them and build what is here. `proxy.toml` at the
 //! root documents every key; a test holds it equal to the `Default`s below.
 
+mod check;
 mod diagnostic;
 mod document;
 mod endpoint;
 mod environment;
+mod hooks;
 mod load;
 mod preset;
 mod raw;
@@ -28,12 +30,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use self::diagnostic::{Place, Problem, Problems};
+pub use self::diagnostic::{FilePlace, Place, Problem, Problems};
 pub use self::endpoint::{RedisServer, Upstream};
 pub use self::load::Loaded;
 pub use self::secret::Secret;
 use crate::policy::route::{Patterns, Routes};
-use crate::policy::webhook::EventRule;
+use crate::policy::webhook::{self, EventRule};
 
 /// Everything a node is told before it starts. Fields are named as in `proxy.toml`.
 #[derive(Clone, Debug)]
@@ -71,11 +73,7 @@ pub struct Config {
 impl Config {
     /// The rule for an event: the one with just this name, else the one with the longest prefix of it.
     pub fn event(&self, name: &str) -> Option<&EventRule> {
-        self.events.get(name).or_else(|| {
-            let prefixes = self.events.iter().filter_map(|(rule, event)| Some((rule.strip_suffix('*')?, event)));
-            let fitting = prefixes.filter(|(prefix, _)| name.starts_with(prefix));
-            fitting.max_by_key(|(prefix, _)| prefix.len()).map(|(_, event)| event)
-        })
+        webhook::find_rule(&self.events, name)
     }
 
     /// What is allowed but seldom meant.
@@ -148,13 +146,16 @@ pub struct Listen {
     pub drain_timeout: Duration,
 }
 
+/// Loopback and private networks (RFC 1918, RFC 4193): where a CDN's or a cluster's last proxy stands.
+const TRUSTED: [&str; 6] = ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
+
 impl Default for Listen {
     fn default() -> Self {
         Self {
             address: loopback(8080),
             h2c: true,
             hosts: Vec::new(),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: TRUSTED.iter().map(|network| network.parse().expect("the constant's networks")).collect(),
             connections_max: 10_000,
             uri_bytes_max: 8 << 10,
             head_bytes_max: 32 << 10,

@@ -100,8 +100,8 @@ impl Config {
                 sample: Some(log.sample),
             }),
             cors: Some(raw::Cors { allow_origins: list(cors.allow_origins.iter().cloned().map(BrowserOrigin)) }),
-            hooks: Some(hooks.iter().map(|(name, hook)| (name.clone(), to_hook(hook))).collect()),
-            event: Some(events.iter().map(|(name, event)| (name.clone(), to_event(event))).collect()),
+            hooks: Some(hooks.iter().map(|(name, hook)| (name.clone(), to_hook(hook))).collect()).filter(filled),
+            event: Some(events.iter().map(|(name, event)| (name.clone(), to_event(event))).collect()).filter(filled),
             // Every route is written out whole.
             route_defaults: None,
             route: Some(routes.rules().iter().map(|rule| (rule.name.to_string(), to_route(rule))).collect()),
@@ -112,6 +112,10 @@ impl Config {
 /// Whether a value is a hidden secret, or a list of them.
 fn is_hidden(value: &str) -> bool {
     value.chars().all(|letter| matches!(letter, '…' | '"' | '[' | ']' | ',' | ' '))
+}
+
+fn filled<T>(section: &BTreeMap<String, T>) -> bool {
+    !section.is_empty()
 }
 
 fn some<T>(value: T) -> Option<Text<T>> {
@@ -170,7 +174,8 @@ fn to_hook(hook: &Hook) -> raw::Hook {
 }
 
 fn to_event(event: &EventRule) -> raw::Event {
-    raw::Event { hard: templates(&event.hard), soft: templates(&event.soft), delete: templates(&event.delete) }
+    let some = |list: &[Template]| templates(list).filter(|list| !list.is_empty());
+    raw::Event { hard: some(&event.hard), soft: some(&event.soft), delete: some(&event.delete) }
 }
 
 fn to_route(rule: &Rule) -> raw::Route {

@@ -1,24 +1,23 @@
 //! From the file to the configuration: defaults, bounds, and what one key says about another.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::check::{Checker, Given, HOUR, plain};
 use super::diagnostic::Problem;
+use super::hooks;
 use super::load::Layers;
 use super::raw::{self, Raw};
 use super::routes;
-use super::secret::{self, Secret};
+use super::secret::Secret;
 use super::shape::Path;
 use super::text::{Text, Textual};
 use super::units::Size;
-use super::{Cache, Config, Cors, EventRule, Hook, Listen, Log, Memory, Ops, Origin, Purge, Redis};
-use crate::policy::route::{Patterns, Template, TemplatePart};
+use super::{Cache, Config, Cors, Listen, Log, Memory, Ops, Origin, Purge, Redis};
+use crate::policy::route::Patterns;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Builds the configuration, or says everything that is wrong, together with what was wrong already.
 pub(super) fn config(raw: Raw, layers: &Layers<'_>, problems: Vec<Problem>) -> Result<Config, Vec<Problem>> {
@@ -37,8 +36,8 @@ pub(super) fn config(raw: Raw, layers: &Layers<'_>, problems: Vec<Problem>) -> R
     let log = log(raw.log.unwrap_or_default(), &mut check);
     let cors = Cors { allow_origins: plain(raw.cors.unwrap_or_default().allow_origins, |origin| origin.0) };
     let first = Given { value: raw.webhook_secret, file: raw.webhook_secret_file };
-    let hooks = hooks(raw.hooks.unwrap_or_default(), first, &mut check);
-    let events = events(raw.event.unwrap_or_default(), &mut check);
+    let hooks = hooks::hooks(raw.hooks.unwrap_or_default(), first, &mut check);
+    let events = hooks::events(raw.event.unwrap_or_default(), &mut check);
     let routes = routes::routes(
         raw.route.unwrap_or_default(),
         raw.route_defaults.unwrap_or_default(),
@@ -68,132 +67,6 @@ pub(super) fn config(raw: Raw, layers: &Layers<'_>, problems: Vec<Problem>) -> R
         }),
         (_, problems) => Err(problems),
     }
-}
-
-/// Collects problems with their places.
-#[derive(Debug)]
-pub(super) struct Checker<'l, 't> {
-    pub(super) layers: &'l Layers<'t>,
-    problems: Vec<Problem>,
-}
-
-impl Checker<'_, '_> {
-    /// Reports what is wrong with a value, unless the same place was reported before.
-    pub(super) fn problem(&mut self, path: &Path, message: impl Into<String>) {
-        if !self.layers.is_spoiled(path) {
-            let place = self.layers.place(path, false);
-            self.problems.push(Problem { key: path.to_string(), message: message.into(), help: None, place });
-        }
-    }
-
-    /// Reports what is wrong with a key, not its value.
-    pub(super) fn key_problem(&mut self, path: &Path, message: impl Into<String>) {
-        if !self.layers.is_spoiled(path) {
-            let place = self.layers.place(path, true);
-            self.problems.push(Problem { key: path.to_string(), message: message.into(), help: None, place });
-        }
-    }
-
-    /// The value, or its default, which must lie within bounds.
-    pub(super) fn within<T: Bounded>(
-        &mut self,
-        at: &Path,
-        key: &str,
-        value: Option<T>,
-        default: T,
-        low: T,
-        high: T,
-    ) -> T {
-        let value = value.unwrap_or(default);
-        let (shown, low_shown, high_shown) = (value.shown(), low.shown(), high.shown());
-        if value < low {
-            self.problem(&at.key(key), format!("{shown} is too little: at least {low_shown}"));
-        } else if value > high {
-            self.problem(&at.key(key), format!("{shown} is too much: at most {high_shown}"));
-        }
-        value
-    }
-
-    fn duration(
-        &mut self,
-        at: &Path,
-        key: &str,
-        value: Option<Text<Duration>>,
-        default: Duration,
-        high: Duration,
-    ) -> Duration {
-        self.within(at, key, value.map(|text| text.0), default, MILLISECOND, high)
-    }
-
-    fn bytes(&mut self, at: &Path, key: &str, value: Option<Text<Size>>, default: usize, low: u64, high: u64) -> usize {
-        let default = Size(default as u64);
-        self.within(at, key, value.map(|text| text.0), default, Size(low), Size(high)).len()
-    }
-
-    /// A secret, given as it is or in a file.
-    fn secret(&mut self, at: &Path, key: &str, given: Given<Text<Secret>>) -> Option<Secret> {
-        let Given { value, file } = given;
-        let file = self.file(at, key, value.is_some(), file);
-        value.map(|text| text.0).or(file.map(Secret::new))
-    }
-
-    /// The text of the file of a secret; giving both the secret and its file is a mistake.
-    fn file(&mut self, at: &Path, key: &str, is_given: bool, file: Option<String>) -> Option<String> {
-        let file = file?;
-        let path = at.key(&format!("{key}_file"));
-        if is_given {
-            self.problem(&path, format!("`{key}` is given as well: leave one of them out"));
-            return None;
-        }
-        match secret::read_file(&file) {
-            Ok(text) => Some(text),
-            Err(message) => {
-                self.problem(&path, message);
-                None
-            }
-        }
-    }
-
-    /// A name that stands in paths of URLs, in labels and in tags.
-    pub(super) fn name(&mut self, at: &Path, what: &str, name: &str) {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        if !(1..=64).contains(&name.len()) || !name.bytes().all(plain) {
-            self.key_problem(at, format!("{name:?} is no name of a {what}: 1 to 64 letters, digits, `-`, `_` or `.`"));
-        }
-    }
-}
-
-/// A value that may also stand in a file of its own.
-struct Given<T> {
-    value: Option<T>,
-    file: Option<String>,
-}
-
-/// A value with an order that can be shown.
-pub(super) trait Bounded: Copy + PartialOrd {
-    fn shown(self) -> String;
-}
-
-macro_rules! bounded {
-    ($($type:ty: $shown:expr,)*) => {$(
-        impl Bounded for $type {
-            fn shown(self) -> String {
-                $shown(&self)
-            }
-        }
-    )*};
-}
-bounded! {
-    Duration: Textual::to_text,
-    Size: Textual::to_text,
-    usize: ToString::to_string,
-    u32: ToString::to_string,
-    f64: ToString::to_string,
-}
-
-/// The values of a list without their text form.
-pub(super) fn plain<T, V>(list: Option<Vec<Text<T>>>, value: impl Fn(T) -> V) -> Vec<V> {
-    list.unwrap_or_default().into_iter().map(|text| value(text.0)).collect()
 }
 
 fn listen(raw: raw::Listen, check: &mut Checker<'_, '_>) -> Listen {
@@ -298,7 +171,7 @@ fn memory(raw: raw::Memory, check: &mut Checker<'_, '_>) -> Memory {
             given
         }
         Some(Text(given)) => check.within(at, "object_max", Some(given), given, Size(1), quarter),
-        None => Size(default.object_max as u64).min_of(quarter),
+        None => Size(default.object_max as u64).min(quarter),
     };
     Memory { capacity: capacity.0, object_max: object_max.len() }
 }
@@ -356,129 +229,5 @@ fn log(raw: raw::Log, check: &mut Checker<'_, '_>) -> Log {
         level: raw.level.map_or(default.level, |text| text.0),
         requests: raw.requests.map_or(default.requests, |text| text.0),
         sample: check.within(&Path::of(&["log"]), "sample", raw.sample, default.sample, 1, u32::MAX),
-    }
-}
-
-fn hooks(
-    raw: BTreeMap<String, raw::Hook>,
-    first: Given<Text<Secret>>,
-    check: &mut Checker<'_, '_>,
-) -> BTreeMap<String, Hook> {
-    let root = &Path::default();
-    let has_first = first.value.is_some() || first.file.is_some();
-    let mut raw = raw;
-    // webhook_secret is the short form of a hook named "default", whose other keys may still be given.
-    if has_first {
-        let hook = raw.entry("default".to_owned()).or_default();
-        if hook.secrets.is_some() || hook.secrets_file.is_some() {
-            let at = Path::of(&["hooks", "default"]);
-            check.problem(&at, "webhook_secret makes this hook and gives its secret: leave one of them out");
-        }
-    }
-    let mut first = Some(first);
-    let mut hooks = BTreeMap::new();
-    for (name, hook) in raw {
-        let at = &Path::of(&["hooks", &name]);
-        check.name(at, "hook", &name);
-        let secrets = match first.take_if(|_| has_first && name == "default") {
-            Some(Given { value, file }) => {
-                webhook_secrets(root, "webhook_secret", value.map(|secret| vec![secret]), file, check)
-            }
-            None => {
-                if hook.secrets.as_ref().is_none_or(Vec::is_empty) && hook.secrets_file.is_none() {
-                    check.problem(at, "a hook needs `secrets` or `secrets_file`: what is not signed is not believed");
-                }
-                webhook_secrets(at, "secrets", hook.secrets, hook.secrets_file, check)
-            }
-        };
-        let default = Hook::with(secrets);
-        let hook = Hook {
-            tolerance: check.duration(at, "tolerance", hook.tolerance, default.tolerance, 24 * HOUR),
-            body_max: check.bytes(at, "body_max", hook.body_max, default.body_max, 1 << 10, 16 << 20),
-            secrets: default.secrets,
-        };
-        hooks.insert(name, hook);
-    }
-    hooks
-}
-
-/// The secrets of a hook, each of the right form.
-fn webhook_secrets(
-    at: &Path,
-    key: &str,
-    value: Option<Vec<Text<Secret>>>,
-    file: Option<String>,
-    check: &mut Checker<'_, '_>,
-) -> Vec<Secret> {
-    if let Some(text) = check.file(at, key, value.is_some(), file) {
-        let path = at.key(&format!("{key}_file"));
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        return lines
-            .enumerate()
-            .map(|(index, line)| {
-                if let Err(message) = secret::check_webhook(line) {
-                    check.problem(&path, format!("secret {} of the file: {message}", index + 1));
-                }
-                Secret::new(line)
-            })
-            .collect();
-    }
-    let is_list = key == "secrets";
-    let secrets = value.unwrap_or_default().into_iter().enumerate().map(|(index, Text(secret))| {
-        if let Err(message) = secret::check_webhook(secret.expose()) {
-            let path = if is_list { at.key(key).index(index) } else { at.key(key) };
-            check.problem(&path, message);
-        }
-        secret
-    });
-    secrets.collect()
-}
-
-fn events(raw: BTreeMap<String, raw::Event>, check: &mut Checker<'_, '_>) -> BTreeMap<String, EventRule> {
-    let mut events = BTreeMap::new();
-    for (name, event) in raw {
-        let at = &Path::of(&["event", &name]);
-        let start = name.strip_suffix('*').unwrap_or(&name);
-        if name.is_empty() || name.len() > 256 || start.contains('*') || start.chars().any(char::is_whitespace) {
-            check.key_problem(at, format!("{name:?} is no name of events: write \"product.updated\" or \"product.*\""));
-        }
-        let mut templates = |key: &str, list: Option<Vec<Text<Template>>>| {
-            let templates = plain(list, |template| template);
-            for (index, template) in templates.iter().enumerate() {
-                if let Some(name) = names(template).find(|name| !is_field(name)) {
-                    let path = at.key(key).index(index);
-                    check.problem(
-                        &path,
-                        format!("`{{{name}}}` is no field of an event: write `{{id}}` or another name in its data"),
-                    );
-                }
-            }
-            templates
-        };
-        let rule = EventRule {
-            hard: templates("hard", event.hard),
-            soft: templates("soft", event.soft),
-            delete: templates("delete", event.delete),
-        };
-        events.insert(name, rule);
-    }
-    events
-}
-
-/// The names in a template.
-pub(super) fn names(template: &Template) -> impl Iterator<Item = &str> {
-    template.parts().iter().filter_map(|part| match part {
-        TemplatePart::Name(name) => Some(name.as_str()),
-        TemplatePart::Text(_) => None,
-    })
-}
-
-fn is_field(name: &str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
-}
-
-impl Size {
-    fn min_of(self, other: Self) -> Self {
-        if self < other { self } else { other }
     }
 }

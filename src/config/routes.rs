@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::check::{Checker, names, plain};
 use super::raw::{self, Method};
-use super::resolve::{Checker, names, plain};
 use super::shape::Path;
 use super::text::{Text, Textual};
 use crate::policy::route::{
-    HeaderKind, KeyHeader, Patterns, Policy, QueryKind, QueryParam, Routes, Rule, TagPath, TagsWhen, Template,
-    UnknownQuery,
+    HeaderKind, KeyHeader, PathPattern, Patterns, Policy, QueryKind, QueryParam, Routes, Rule, TagPath, TagsWhen,
+    Template, UnknownQuery,
 };
 
 /// No answer is kept longer: beyond a year it is a slip, and the purge log would have to reach as far back.
@@ -69,21 +69,41 @@ pub(super) fn routes(
         Route { name: &name, check, raw }.rule(tracking)
     });
     let rules: Vec<Rule> = rules.collect();
+    let all: Vec<(Arc<str>, Vec<PathPattern>)> =
+        rules.iter().map(|rule| (rule.name.clone(), rule.paths.clone())).collect();
     match Routes::new(rules) {
         Ok(routes) => routes,
         Err((first, second, path)) => {
-            let at = Path::of(&["route", &second, "paths"]);
-            let message = match first == second {
-                true => format!("{path:?} matches what another path of the same route matches"),
-                false => format!(
-                    "{path:?} matches what the route {:?} matches, and neither is the more special one",
-                    &*first
-                ),
-            };
-            check.problem(&at, message);
+            conflict(&all, &first, &second, &path, check);
             Routes::default()
         }
     }
+}
+
+/// Reports two paths of which neither is the more special one, at the one that the user wrote.
+fn conflict(all: &[(Arc<str>, Vec<PathPattern>)], first: &str, second: &str, path: &str, check: &mut Checker<'_, '_>) {
+    let paths = |name: &str| all.iter().find(|(known, _)| **known == *name).map_or(&[][..], |(_, paths)| paths);
+    let pair = paths(first).iter().enumerate().find_map(|(at_first, one)| {
+        let at_second = paths(second).iter().position(|other| other.as_str() == path && other.conflicts_with(one))?;
+        Some(((first, at_first, one), (second, at_second, &paths(second)[at_second])))
+    });
+    let Some((one, other)) = pair.filter(|_| first != second) else {
+        let message = format!("{path:?} matches what another path of the same route matches");
+        return check.problem(&Path::of(&["route", second, "paths"]), message);
+    };
+    let place = |(name, index, _): &(&str, usize, &PathPattern)| Path::of(&["route", name, "paths"]).index(*index);
+    // The preset's routes are no mistake: what was written over them is.
+    let (wrong, right) = match check.layers.is_own(&place(&other)) {
+        true => (other, one),
+        false => (one, other),
+    };
+    let message = format!(
+        "{:?} matches what {:?} of the route {:?} matches, and neither is the more special one",
+        wrong.2.as_str(),
+        right.2.as_str(),
+        right.0
+    );
+    check.problem(&place(&wrong), message);
 }
 
 /// A route on its way to a rule.

@@ -61,7 +61,7 @@ impl Textual for Size {
 
     fn to_text(&self) -> String {
         let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-        match units.iter().find(|(_, bytes)| self.0 > 0 && self.0 % bytes == 0) {
+        match units.iter().find(|(_, bytes)| self.0 > 0 && self.0.is_multiple_of(*bytes)) {
             Some((unit, bytes)) => format!("{}{unit}", self.0 / bytes),
             None => format!("{}B", self.0),
         }

@@ -47,7 +47,7 @@ impl Fill {
         {
             return Landed::Entry { entry, source: Source::L1, stored: true };
         }
-        if let Some(entry) = self.from_shared(&job).await {
+        if let Some(entry) = self.ask_shared(&job).await {
             let entry = Arc::new(entry);
             match self.judge(&entry, now) {
                 Verdict::Fresh => {
@@ -64,11 +64,11 @@ impl Fill {
                 }
             }
         }
-        self.from_origin(&job, own).await
+        self.ask_origin(&job, own).await
     }
 
     /// The shared tier's entry. A tier that errs is a miss with a reason.
-    async fn from_shared(&self, job: &Job) -> Option<Entry> {
+    async fn ask_shared(&self, job: &Job) -> Option<Entry> {
         let shared = self.shared.as_ref()?;
         let outcome = match shared.get(job.key.hash()).await {
             Ok(None) => Err("l2_absent"),
@@ -79,7 +79,7 @@ impl Fill {
         outcome.ok()
     }
 
-    async fn from_origin(&self, job: &Job, own: Own) -> Landed {
+    async fn ask_origin(&self, job: &Job, own: Own) -> Landed {
         // Before the origin is asked: a purge from here on may be missing in its answer.
         let began = Began { as_of: self.purges.applied(), at: self.clock.now() };
         let view = job.key.view().expect("a key that a request was given can be read");
@@ -140,17 +140,8 @@ impl Fill {
         }
         let (tags, collapsed) = tags.finish(TAGS_MAX);
         self.metrics.tags_collapsed(&job.rule, collapsed);
-        let spread = spread(&job.key, began.at);
-        let lifetime = freshness::lifetime(
-            &job.rule,
-            head.status,
-            &head.headers,
-            &control,
-            began.at,
-            now,
-            self.settings.jitter,
-            spread,
-        );
+        let stretch = self.stretch(&job.key, began);
+        let lifetime = freshness::lifetime(&job.rule, head.status, &head.headers, &control, began.at, now, stretch);
         if lifetime.is_none() {
             once.get_or_insert(ShareOnce::NoLifetime);
         }
@@ -186,9 +177,8 @@ impl Fill {
         let headers = exchange::stored_headers(&job.rule, headers, &previous.body, now);
         let control = CacheControl::parse(fresh);
         let status = previous.status;
-        let spread = spread(&job.key, began.at);
-        let jitter = self.settings.jitter;
-        let lifetime = freshness::lifetime(&job.rule, status, &headers, &control, began.at, now, jitter, spread);
+        let stretch = self.stretch(&job.key, began);
+        let lifetime = freshness::lifetime(&job.rule, status, &headers, &control, began.at, now, stretch);
         let entry = Arc::new(Entry {
             key: previous.key.clone(),
             status,
@@ -260,6 +250,18 @@ impl Fill {
         Landed::Unshareable(why)
     }
 
+    /// What a TTL is multiplied by: told by the key and the moment, so that what nodes fill together
+    /// does not expire together.
+    fn stretch(&self, key: &Key, began: Began) -> f64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&key.hash().as_u128().to_be_bytes());
+        hasher.update(&began.at.as_millis().to_be_bytes());
+        let hash = hasher.finalize();
+        let [a, b, ..] = hash.as_bytes();
+        let spread = f64::from(u16::from_be_bytes([*a, *b])) / f64::from(u16::MAX) * 2.0 - 1.0;
+        1.0 + self.settings.jitter * spread
+    }
+
     fn origin_failed(&self, job: &Job, error: &OriginError) -> Landed {
         tracing::debug!(route = %job.rule.name, key = %job.key.hash(), error = error as &dyn std::error::Error, "fill failed");
         self.failed(job, error.status(), error.reason(), None)
@@ -274,16 +276,6 @@ impl Fill {
         self.l1.put(job.key.hash(), Slot::Failed { until, failure: Arc::clone(&failure), previous });
         Landed::Failed(failure)
     }
-}
-
-/// −1.0…1.0, told by the key and the moment: nodes that fill the same things together spread them.
-fn spread(key: &Key, at: Timestamp) -> f64 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&key.hash().as_u128().to_be_bytes());
-    hasher.update(&at.as_millis().to_be_bytes());
-    let hash = hasher.finalize();
-    let [a, b, ..] = hash.as_bytes();
-    f64::from(u16::from_be_bytes([*a, *b])) / f64::from(u16::MAX) * 2.0 - 1.0
 }
 
 /// An answer that one client alone reads may be as slow as a passed one.

@@ -30,33 +30,11 @@ pub struct Hook {
     pub body_max: usize,
 }
 
-/// The event map: exact names, and prefixes that end in `*`; the longest match wins.
-#[derive(Clone, Debug, Default)]
-pub struct EventMap(BTreeMap<String, EventRule>);
-
-impl EventMap {
-    /// Takes names and what they purge.
-    pub fn new(rules: BTreeMap<String, EventRule>) -> Self {
-        Self(rules)
-    }
-
-    /// What an event purges; `None` for one that nobody has mapped.
-    pub fn find(&self, name: &str) -> Option<&EventRule> {
-        self.0.get(name).or_else(|| {
-            let prefixes = self.0.iter().filter_map(|(pattern, rule)| Some((pattern.strip_suffix('*')?, rule)));
-            prefixes
-                .filter(|(prefix, _)| name.starts_with(prefix))
-                .max_by_key(|(prefix, _)| prefix.len())
-                .map(|(_, rule)| rule)
-        })
-    }
-}
-
 /// Receives webhooks.
 #[derive(Debug)]
 pub struct Webhooks {
     hooks: BTreeMap<String, Hook>,
-    events: EventMap,
+    events: BTreeMap<String, EventRule>,
     invalidator: Arc<Invalidator>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -83,7 +61,7 @@ impl Webhooks {
     /// Receives for these senders.
     pub fn new(
         hooks: BTreeMap<String, Hook>,
-        events: EventMap,
+        events: BTreeMap<String, EventRule>,
         invalidator: Arc<Invalidator>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
@@ -150,7 +128,7 @@ impl Webhooks {
         let mut purge = Purge { source: source.to_owned(), event_id: verified.id.clone(), ..Purge::default() };
         let (mut unknown, mut incomplete) = (Vec::new(), Vec::new());
         for event in &events {
-            let Some(rule) = self.events.find(&event.name) else {
+            let Some(rule) = webhook::find_rule(&self.events, &event.name) else {
                 self.unknown(source, &event.name);
                 unknown.push(event.name.clone());
                 continue;

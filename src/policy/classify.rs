@@ -10,6 +10,7 @@ use super::route::{Policy, Routes, Rule};
 
 /// The decision, with everything the next step needs.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a key in a box would be an allocation at each hit")]
 pub enum Plan<'r> {
     /// May be answered from the cache under this rule and key.
     Cache(&'r Arc<Rule>, Key),

@@ -66,7 +66,11 @@ mod tests {
             ("https://.cdn.example", false),
             ("https://cdn.example", false),
             ("https://evil/.cdn.example", false),
+            ("https://evilcdn.example", false),
+            ("https://evil:1@a.cdn.example", false),
+            ("https://a.cdn.example.evil", false),
             ("null", false),
+            ("", false),
         ] {
             assert_eq!(cors.allows(origin), allowed, "{origin}");
         }

@@ -71,8 +71,8 @@ pub fn refresh_not_before(entry: &Entry, why: StaleReason, soft_grace: Duration)
     }
 }
 
-/// The lifetime of an answer that arrived `now` to a request sent at `asked`. `spread` in −1.0…1.0 is
-/// scaled by `jitter`. `None` when the rule gives it no time at all.
+/// The lifetime of an answer that arrived `now` to a request sent at `asked`. A rule's TTL is multiplied
+/// by `stretch`, its jitter. `None` when the rule gives it no time at all.
 pub fn lifetime(
     rule: &Rule,
     status: StatusCode,
@@ -80,8 +80,7 @@ pub fn lifetime(
     control: &CacheControl,
     asked: Timestamp,
     now: Timestamp,
-    jitter: f64,
-    spread: f64,
+    stretch: f64,
 ) -> Option<Lifetime> {
     let age = corrected_age(headers, asked, now);
     let negative = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
@@ -99,7 +98,7 @@ pub fn lifetime(
             (ttl, swr, sie, age)
         }
     };
-    let ttl = if rule.policy == Policy::Override { ttl.mul_f64((1.0 + jitter * spread).max(0.0)) } else { ttl };
+    let ttl = if rule.policy == Policy::Override { ttl.mul_f64(stretch.clamp(0.0, 2.0)) } else { ttl };
     let fresh = ttl.saturating_sub(age);
     if fresh.is_zero() && swr.is_zero() && sie.is_zero() {
         return None;
@@ -201,7 +200,7 @@ mod tests {
         assert!(!usable(Purged::Deleted, 0));
     }
 
-    fn lifetime_of(policy: Policy, status: u16, pairs: &[(&str, &str)], spread: f64) -> Option<(u64, u64, u64)> {
+    fn lifetime_of(policy: Policy, status: u16, pairs: &[(&str, &str)], stretch: f64) -> Option<(u64, u64, u64)> {
         let mut rule = rule();
         rule.policy = policy;
         let headers: HeaderMap = pairs
@@ -210,7 +209,7 @@ mod tests {
             .collect();
         let control = CacheControl::parse(&headers);
         let status = StatusCode::from_u16(status).unwrap();
-        lifetime(&rule, status, &headers, &control, NOW, NOW, 0.1, spread).map(|life| {
+        lifetime(&rule, status, &headers, &control, NOW, NOW, stretch).map(|life| {
             (
                 life.fresh_until.since(NOW).as_secs(),
                 life.swr_until.since(life.fresh_until).as_secs(),
@@ -221,10 +220,10 @@ mod tests {
 
     #[test]
     fn a_rule_overrides_with_jitter() {
-        assert_eq!(lifetime_of(Policy::Override, 200, &[("cache-control", "max-age=1")], 0.0), Some((120, 600, 3600)));
-        assert_eq!(lifetime_of(Policy::Override, 200, &[], 1.0), Some((132, 600, 3600)));
-        assert_eq!(lifetime_of(Policy::Override, 200, &[], -1.0), Some((108, 600, 3600)));
-        assert_eq!(lifetime_of(Policy::Override, 404, &[], 0.0), Some((10, 0, 0)));
+        assert_eq!(lifetime_of(Policy::Override, 200, &[("cache-control", "max-age=1")], 1.0), Some((120, 600, 3600)));
+        assert_eq!(lifetime_of(Policy::Override, 200, &[], 1.1), Some((132, 600, 3600)));
+        assert_eq!(lifetime_of(Policy::Override, 200, &[], 0.9), Some((108, 600, 3600)));
+        assert_eq!(lifetime_of(Policy::Override, 404, &[], 1.0), Some((10, 0, 0)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Webhooks: is this delivery what it says (Standard Webhooks), and what does it purge?
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -133,6 +134,16 @@ pub struct EventRule {
     pub soft: Vec<Template>,
     /// Gone.
     pub delete: Vec<Template>,
+}
+
+/// The rule for an event: the one with just this name, else the one with the longest prefix of it (a
+/// name that ends in `*`); `None` for an event that nobody has mapped.
+pub fn find_rule<'r>(rules: &'r BTreeMap<String, EventRule>, name: &str) -> Option<&'r EventRule> {
+    rules.get(name).or_else(|| {
+        let prefixes = rules.iter().filter_map(|(pattern, rule)| Some((pattern.strip_suffix('*')?, rule)));
+        let fitting = prefixes.filter(|(prefix, _)| name.starts_with(prefix));
+        fitting.max_by_key(|(prefix, _)| prefix.len()).map(|(_, rule)| rule)
+    })
 }
 
 /// An event as it was delivered.

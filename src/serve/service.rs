@@ -51,9 +51,10 @@ impl<H: Handler> Service<H> {
         let (mut parts, incoming) = request.into_parts();
         let has_body = !incoming.is_end_stream();
         let version = parts.version;
-        let admitted = match self.state.refusal() {
-            Some(refusal) if parts.method.as_str() == REFUSED_METHOD => Err(refusal),
-            _ => admission::admit(&parts, has_body, &self.shared.limits.head),
+        let stand_in = self.state.refusal().filter(|_| parts.method.as_str() == REFUSED_METHOD);
+        let admitted = match stand_in {
+            Some(refusal) => Err(refusal),
+            None => admission::admit(&parts, has_body, &self.shared.limits.head),
         };
         let mut response = match admitted {
             Ok(admitted) => {
@@ -63,8 +64,9 @@ impl<H: Handler> Service<H> {
             }
             Err(refusal) => {
                 self.shared.observer.refused(refusal.reason());
-                // A body left unread is no place to begin the next request.
-                refused(refusal, version, has_body || refusal.closes())
+                // A body left unread is no place to begin the next request, and behind a stand-in
+                // nothing is read at all.
+                refused(refusal, version, has_body || stand_in.is_some() || refusal.closes())
             }
         };
         if version != Version::HTTP_2 && self.shared.drain.has_begun() {

@@ -24,7 +24,8 @@ pub(super) fn config(raw: Raw, layers: &Layers<'_>, problems: Vec<Problem>) -> R
     let mut check = Checker { layers, problems };
     let listen = listen(raw.listen.unwrap_or_default(), &mut check);
     let ops = ops(raw.ops.unwrap_or_default(), &mut check);
-    if listen.address == ops.address {
+    // Port 0 is another port each time.
+    if listen.address == ops.address && ops.address.port() != 0 {
         let message = format!("{} is listen.address already: operations are never on the public address", ops.address);
         check.problem(&Path::of(&["ops", "address"]), message);
     }
@@ -76,7 +77,10 @@ fn listen(raw: raw::Listen, check: &mut Checker<'_, '_>) -> Listen {
         address: raw.address.map_or(default.address, |text| text.0),
         h2c: raw.h2c.unwrap_or(default.h2c),
         hosts: plain(raw.hosts, |host| host.0),
-        trusted_proxies: plain(raw.trusted_proxies, |network| network),
+        trusted_proxies: match raw.trusted_proxies {
+            None => Listen::default().trusted_proxies,
+            given => plain(given, |network| network),
+        },
         connections_max: check.within(
             at,
             "connections_max",

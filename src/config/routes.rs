@@ -299,6 +299,10 @@ impl Route<'_, '_, '_, '_> {
             }
             headers.push(KeyHeader { name: header, kind });
         }
+        // An answer for one browser origin must be right for another and for none, on every route.
+        if !headers.iter().any(|header| header.name == http::header::ORIGIN) {
+            headers.push(KeyHeader { name: http::header::ORIGIN, kind: HeaderKind::Origin });
+        }
         headers
     }
 

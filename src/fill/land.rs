@@ -221,6 +221,7 @@ impl Fill {
     /// The answer is one client's own. The next requests go by side by side for a while.
     fn unshareable(&self, job: &Job, why: Unshareable, head: http::response::Parts, body: Body, own: Own) -> Landed {
         self.metrics.not_stored(why.as_str());
+        tracing::debug!(route = %job.rule.name, key = %job.key.hash(), reason = why.as_str(), "not shared");
         let now = self.clock.now();
         let slot = match &job.previous {
             // A refresh that brings nothing for all takes nothing away: stale stays usable in its window.

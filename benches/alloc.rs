@@ -7,6 +7,8 @@
 
 #[path = "hit/bare_hyper.rs"]
 mod bare_hyper;
+#[path = "hit/origin.rs"]
+mod origin;
 #[path = "hit/sample.rs"]
 mod sample;
 
@@ -36,7 +38,36 @@ struct Contender {
     start: fn(usize) -> Result<SocketAddr>,
 }
 
-const CONTENDERS: &[Contender] = &[Contender { name: "bare hyper", start: contender_bare_hyper }];
+const CONTENDERS: &[Contender] = &[
+    Contender { name: "bare hyper", start: contender_bare_hyper },
+    Contender { name: "endcap", start: contender_endcap },
+];
+
+/// A node with an origin behind it, which serves every size.
+fn contender_endcap(_size: usize) -> Result<SocketAddr> {
+    let backend = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let upstream = backend.local_addr()?;
+    std::thread::spawn(move || origin::serve(&backend));
+    let text = format!(
+        "upstream = \"http://{upstream}\"\n[listen]\naddress = \"127.0.0.1:0\"\n[ops]\naddress = \"127.0.0.1:0\"\n\
+         [log]\nrequests = \"off\"\n[route.bench]\npaths = [\"/store/bench/{{size}}\"]\nttl = \"1h\"\n\
+         tag_prefixes = [\"prod_\"]\n[route.bench.query]\nregion_id = {{ kind = \"text\" }}\n\
+         [route.bench.headers]\nx-publishable-api-key = {{ kind = \"text\" }}\n"
+    );
+    let loaded = endcap::config::Config::from_toml("bench.toml", &text, std::iter::empty())
+        .map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let node = endcap::node::Node::start(&loaded.config).expect("the node starts");
+            node.ready().await;
+            tell.send(node.address).expect("somebody asked");
+            std::future::pending::<()>().await;
+        });
+    });
+    Ok(told.recv()?)
+}
 
 fn contender_bare_hyper(size: usize) -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

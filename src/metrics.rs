@@ -14,7 +14,9 @@ use crate::origin::OriginError;
 use crate::policy::classify::PassReason;
 use crate::policy::outcome::Outcome;
 use crate::policy::purge::Mode;
+use crate::policy::refusal::Refusal;
 use crate::policy::route::Rule;
+use crate::policy::storable::{ShareOnce, Unshareable};
 use crate::policy::time::Timestamp;
 
 /// From 10 µs (a hit) to 30 s (a fill's deadline), in seconds.
@@ -43,6 +45,7 @@ pub struct Metrics {
     purges: IntCounterVec,
     webhooks: IntCounterVec,
     connection_ends: IntCounterVec,
+    purge_orders: IntCounterVec,
     pub(crate) overtaken: IntCounter,
     pub(crate) refreshes: IntCounter,
     pub(crate) log_garbage: IntCounter,
@@ -211,6 +214,12 @@ impl Metrics {
                 "Client connections that ended, by what ended them.",
                 &["end"],
             ),
+            purge_orders: counters(
+                &registry,
+                "endcap_purge_orders_total",
+                "Orders to purge, from webhooks and operators: acknowledged, or why not.",
+                &["result"],
+            ),
             overtaken: counter(
                 &registry,
                 "endcap_flights_overtaken_total",
@@ -253,7 +262,55 @@ impl Metrics {
             },
             registry,
         };
+        metrics.declare();
         Arc::new(metrics)
+    }
+
+    /// Makes every label's counter, so that the first event is an increase from zero and no new series.
+    fn declare(&self) {
+        let refusals = Refusal::ALL.map(Refusal::reason);
+        let others = ["query_repeated", "header_repeated", "ops_token", "connections", "client_body"];
+        for reason in refusals.into_iter().chain(others) {
+            self.rejected.with_label_values(&[reason]);
+        }
+        for why in Unshareable::ALL.map(Unshareable::as_str).into_iter().chain(ShareOnce::ALL.map(ShareOnce::as_str)) {
+            self.not_stored.with_label_values(&[why]);
+        }
+        for answer in ["2xx", "3xx", "4xx", "5xx"].into_iter().chain(OriginError::REASONS) {
+            self.origin_answers.with_label_values(&[answer]);
+        }
+        let failures = ["l2_timeout", "l2_open", "l2_connection", "l2_error"];
+        for result in
+            ["hit", "l2_absent", "l2_corrupt", "l2_version", "l2_foreign", "l2_size"].into_iter().chain(failures)
+        {
+            self.l2_reads.with_label_values(&[result]);
+        }
+        for result in ["ok"].into_iter().chain(failures) {
+            self.l2_writes.with_label_values(&[result]);
+        }
+        for mode in Mode::ALL {
+            self.purges.with_label_values(&[mode.as_str()]);
+        }
+        for result in [
+            "accepted",
+            "duplicate",
+            "replayed",
+            "unknown_event",
+            "unknown_source",
+            "forged_header",
+            "forged_signature",
+            "forged_timestamp",
+            "too_large",
+            "malformed",
+            "incomplete",
+            "invalid",
+            "not_durable",
+        ] {
+            self.webhooks.with_label_values(&[result]);
+        }
+        for result in ["acknowledged", "invalid", "log", "not_applied"] {
+            self.purge_orders.with_label_values(&[result]);
+        }
     }
 
     fn route(&self, rule: Option<&Rule>) -> usize {
@@ -276,6 +333,13 @@ impl Metrics {
     /// A request was refused; `reason` is a word of a closed enum.
     pub fn rejected(&self, reason: &'static str) {
         self.rejected.with_label_values(&[reason]).inc();
+    }
+
+    /// Makes the counters of what may end a connection.
+    pub(crate) fn declare_ends(&self, ends: impl IntoIterator<Item = &'static str>) {
+        for end in ends {
+            self.connection_ends.with_label_values(&[end]);
+        }
     }
 
     /// A client connection ended.
@@ -326,6 +390,11 @@ impl Metrics {
     /// Tags were purged here.
     pub(crate) fn purged(&self, mode: Mode, tags: usize) {
         self.purges.with_label_values(&[mode.as_str()]).inc_by(tags as u64);
+    }
+
+    /// A purge was ordered.
+    pub(crate) fn purge_ordered(&self, result: &'static str) {
+        self.purge_orders.with_label_values(&[result]).inc();
     }
 
     /// A webhook was delivered.

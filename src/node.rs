@@ -6,10 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response};
+use http::HeaderValue;
 use tokio::sync::watch;
 
-use crate::body::Body;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::fill::{Fill, FillSettings};
@@ -25,8 +24,7 @@ use crate::policy::framing::HeadSizes;
 use crate::policy::purge::PurgeIndex;
 use crate::policy::webhook::WebhookSecret;
 use crate::purges::Purges;
-use crate::serve::accept::{self, ConnectionEnd, ConnectionLimits, ConnectionObserver, Handler, Listener, Peer};
-use crate::serve::body::RequestBody;
+use crate::serve::accept::{self, ConnectionEnd, ConnectionLimits, ConnectionObserver, Handler, Listener};
 use crate::serve::forward::Forward;
 use crate::serve::handle::Server;
 use crate::serve::log::{Lines, RequestLog};
@@ -92,6 +90,7 @@ impl Node {
         let tasks = Tasks::new();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Metrics::new(config.routes.rules());
+        metrics.declare_ends(ConnectionEnd::ALL.map(ConnectionEnd::as_str));
         let keep = config.routes.lifetime_max() + KEEP_MARGIN;
         let (log, shared, durable) = stores(config, &clock)?;
         let purges = Arc::new(Purges::new(PurgeIndex::new(config.purge.soft_grace, config.purge.marks_max, keep)));
@@ -133,6 +132,7 @@ impl Node {
             durable,
             purges,
             clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
             keep,
             ack_timeout: config.purge.ack_timeout,
             tags_max: config.purge.tags_max,
@@ -183,12 +183,8 @@ impl Node {
             head: HeadLimits { hosts: Vec::new(), ..limits.head.clone() },
             ..limits.clone()
         };
-        for (listener, limits, handler) in
-            [(listener, limits, Handles::Public(server)), (ops_listener, ops_limits, Handles::Ops(ops))]
-        {
-            let (observer, inner) = (Arc::clone(&observer), tasks.clone());
-            tasks.spawn(async move { accept::serve(listener, limits, Arc::new(handler), observer, &inner).await });
-        }
+        serve(listener, limits, server, &observer, &tasks);
+        serve(ops_listener, ops_limits, ops, &observer, &tasks);
         Ok(Self { address, ops_address, following, tasks })
     }
 
@@ -317,19 +313,16 @@ async fn tidy(fill: Arc<Fill>, tasks: Tasks) {
     }
 }
 
-/// The two listeners' handlers.
-enum Handles {
-    Public(Server),
-    Ops(Ops),
-}
-
-impl Handler for Handles {
-    async fn handle(&self, request: Request<RequestBody>, peer: Peer) -> Response<Body> {
-        match self {
-            Self::Public(server) => server.answer(request, peer).await,
-            Self::Ops(ops) => ops.answer(request, peer).await,
-        }
-    }
+/// Serves a listener until the node stops.
+fn serve<H: Handler>(
+    listener: Listener,
+    limits: ConnectionLimits,
+    handler: H,
+    observer: &Arc<dyn ConnectionObserver>,
+    tasks: &Tasks,
+) {
+    let (observer, inner) = (Arc::clone(observer), tasks.clone());
+    tasks.spawn(async move { accept::serve(listener, limits, Arc::new(handler), observer, &inner).await });
 }
 
 /// Counts connections.

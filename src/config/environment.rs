@@ -26,13 +26,16 @@ pub(super) fn ours(env: impl Iterator<Item = (String, String)>) -> Vec<(String, 
     ours
 }
 
-/// Variables that begin like ours and are not: the path of the file itself, which the command line reads, and
-/// what Kubernetes and Docker inject for a service named endcap.
+/// Variables that begin like ours and are not: the path of the file itself and the sample shop's, which the
+/// command line reads, and what Kubernetes and Docker inject for services whose names begin with endcap
+/// (`ENDCAP_SERVICE_HOST`, `ENDCAP_OPS_PORT_8081_TCP`). None of our own has these parts, nor steps into a
+/// section with a single underscore.
 fn is_foreign(name: &str) -> bool {
+    let injected = |part: &str| name.contains(&format!("{part}_")) || name.ends_with(part);
     name == "ENDCAP_CONFIG"
-        || name == "ENDCAP_PORT"
-        || name.starts_with("ENDCAP_PORT_")
-        || name.starts_with("ENDCAP_SERVICE_")
+        || name.starts_with("ENDCAP_SHOP_")
+        || (!name.contains("__")
+            && (injected("_PORT") || name.contains("_SERVICE_HOST") || name.contains("_SERVICE_PORT")))
 }
 
 /// What became of the variables.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::policy::purge::{Purge, PurgeSeq};
 use crate::purges::Purges;
 use crate::store::{SharedStore, StoreError};
@@ -67,6 +68,8 @@ pub struct Invalidator {
     pub purges: Arc<Purges>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
     /// How far back the log reaches.
     pub keep: Duration,
     /// How long an acknowledgement may take.
@@ -82,6 +85,17 @@ impl Invalidator {
     /// See [`PurgeError`]. When the log cannot be reached the purge is applied here all the same: that
     /// forgets too much at worst.
     pub async fn purge(&self, purge: &Purge) -> Result<Acknowledged, PurgeError> {
+        let outcome = self.order(purge).await;
+        self.metrics.purge_ordered(match &outcome {
+            Ok(_) => "acknowledged",
+            Err(PurgeError::Invalid(_)) => "invalid",
+            Err(PurgeError::Log(_)) => "log",
+            Err(PurgeError::NotApplied(_)) => "not_applied",
+        });
+        outcome
+    }
+
+    async fn order(&self, purge: &Purge) -> Result<Acknowledged, PurgeError> {
         if purge.tags.is_empty() {
             return Err(PurgeError::Invalid("no tags to purge".into()));
         }

@@ -21,7 +21,7 @@ use crate::invalidate::{Invalidator, PurgeError};
 use crate::metrics::{Metrics, Readings};
 use crate::origin::PoolStats;
 use crate::policy::purge::{Mode, Purge};
-use crate::serve::accept::Peer;
+use crate::serve::accept::{Answer, Handler, Peer};
 use crate::serve::body::RequestBody;
 
 /// Largest body of a purge order: 100,000 tags of ordinary length.
@@ -61,9 +61,20 @@ struct PurgeOrder {
     mode: Option<String>,
 }
 
+impl Handler for Ops {
+    fn handle(
+        self: &Arc<Self>,
+        request: Request<RequestBody>,
+        _peer: Peer,
+    ) -> Answer<impl Future<Output = Response<Body>> + Send + use<>> {
+        let ops = Arc::clone(self);
+        Answer::Later(async move { ops.answer(request).await })
+    }
+}
+
 impl Ops {
     /// Answers one request.
-    pub async fn answer(&self, request: Request<RequestBody>, _peer: Peer) -> Response<Body> {
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let get = request.method() == Method::GET || request.method() == Method::HEAD;
         let post = request.method() == Method::POST;

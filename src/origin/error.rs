@@ -57,6 +57,24 @@ pub enum OriginError {
 }
 
 impl OriginError {
+    /// All names, for tables of metrics.
+    pub const REASONS: [&str; 14] = [
+        "connect_refused",
+        "connect_failed",
+        "connect_timeout",
+        "queue_full",
+        "queue_timeout",
+        "first_byte_timeout",
+        "between_bytes_timeout",
+        "total_timeout",
+        "reset",
+        "framing",
+        "truncated",
+        "head_size",
+        "upstream_status",
+        "client_body",
+    ];
+
     /// The error's name in logs and metrics: one of fourteen.
     pub fn reason(&self) -> &'static str {
         match self {

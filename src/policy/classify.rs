@@ -11,13 +11,24 @@ use super::route::{Policy, Routes, Rule};
 /// The decision, with everything the next step needs.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a key in a box would be an allocation at each hit")]
-pub enum Plan<'r> {
+pub enum Plan<R> {
     /// May be answered from the cache under this rule and key.
-    Cache(&'r Arc<Rule>, Key),
+    Cache(R, Key),
     /// Goes to the origin as it is; its answer is neither stored nor shared.
-    Pass(Option<&'r Arc<Rule>>, PassReason),
+    Pass(Option<R>, PassReason),
     /// Is answered here with 400.
-    Refuse(Option<&'r Arc<Rule>>, RefuseReason),
+    Refuse(Option<R>, RefuseReason),
+}
+
+impl Plan<&Arc<Rule>> {
+    /// The plan with its rule held, for what outlives the routes' loan.
+    pub fn owned(self) -> Plan<Arc<Rule>> {
+        match self {
+            Self::Cache(rule, key) => Plan::Cache(Arc::clone(rule), key),
+            Self::Pass(rule, why) => Plan::Pass(rule.cloned(), why),
+            Self::Refuse(rule, why) => Plan::Refuse(rule.cloned(), why),
+        }
+    }
 }
 
 /// Why a request passes.
@@ -108,7 +119,7 @@ pub fn classify<'r>(
     query: Option<&str>,
     host: &str,
     headers: &HeaderMap,
-) -> Plan<'r> {
+) -> Plan<&'r Arc<Rule>> {
     let Some(rule) = routes.find(path) else { return Plan::Pass(None, PassReason::NoRoute) };
     let pass = |reason| Plan::Pass(Some(rule), reason);
     if rule.policy == Policy::Pass {

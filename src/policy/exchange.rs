@@ -9,6 +9,9 @@ use super::key::KeyView;
 use super::route::Rule;
 use super::time::Timestamp;
 
+/// RFC 9211.
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
 /// Builds the request that a fill sends: the key, and nothing else of any client. With a `previous`
 /// entry that has a validator it asks whether that still holds.
 pub fn fill_request(key: &KeyView<'_>, previous: Option<&Entry>) -> Option<Request<()>> {
@@ -44,10 +47,10 @@ pub fn stored_headers(rule: &Rule, mut headers: HeaderMap, body: &Bytes, now: Ti
     for name in &rule.tag_headers {
         headers.remove(name);
     }
-    // Our own age is counted from `born`, and our own word on each answer is said at each answer.
-    for name in [header::AGE, HeaderName::from_static("cache-status"), header::SET_COOKIE] {
-        headers.remove(name);
-    }
+    headers.remove(header::SET_COOKIE);
+    // Said anew at each answer; in place already, so that saying it makes the map no larger.
+    headers.insert(header::AGE, HeaderValue::from_static("0"));
+    headers.insert(CACHE_STATUS, HeaderValue::from_static("endcap"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     if !headers.contains_key(header::DATE)
         && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(now.to_system_time()))
@@ -150,6 +153,8 @@ mod tests {
         ]);
         let stored = stored_headers(&rule(), origin, &body, Timestamp::default());
         let expected = map(&[
+            ("age", "0"),
+            ("cache-status", "endcap"),
             ("content-type", "application/json"),
             ("x-a", "1"),
             ("x-a", "2"),
@@ -165,7 +170,16 @@ mod tests {
         rule.cors = crate::policy::cors::Cors::new(["https://a"]).map(Into::into);
         let origin = map(&[("access-control-allow-origin", "https://a"), ("date", "x")]);
         let stored = stored_headers(&rule, origin, &Bytes::new(), Timestamp::default());
-        assert_eq!(stored, map(&[("date", "x"), ("content-length", "0"), ("vary", "Origin")]));
+        assert_eq!(
+            stored,
+            map(&[
+                ("age", "0"),
+                ("cache-status", "endcap"),
+                ("date", "x"),
+                ("content-length", "0"),
+                ("vary", "Origin")
+            ])
+        );
     }
 
     #[test]

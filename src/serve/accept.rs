@@ -52,8 +52,23 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Its target is a path, its `Host` is there once and in normal form, and
     /// its framing is beyond doubt.
     ///
-    /// The future is dropped when the client leaves: what must outlive it belongs in a task.
-    fn handle(&self, request: Request<RequestBody>, peer: Peer) -> impl Future<Output = Response<Body>> + Send;
+    /// What can be answered at once is: such an answer waits for nothing, and the request's memory is
+    /// free again before the connection reads on. The future of a later answer is dropped when the
+    /// client leaves: what must outlive it belongs in a task.
+    fn handle(
+        self: &Arc<Self>,
+        request: Request<RequestBody>,
+        peer: Peer,
+    ) -> Answer<impl Future<Output = Response<Body>> + Send + use<Self>>;
+}
+
+/// An answer, or the promise of one.
+#[derive(Debug)]
+pub enum Answer<F> {
+    /// It is here.
+    Now(Response<Body>),
+    /// It comes.
+    Later(F),
 }
 
 /// Who is at the other end.

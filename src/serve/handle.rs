@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use tokio::time::Instant;
 
+use super::accept::{Answer, Handler, Peer};
+use super::body::RequestBody;
 use super::forward::Forward;
-use super::log::RequestLog;
+use super::log::{Noted, RequestLog};
 use super::respond::{self, Said};
 use crate::body::Body;
 use crate::clock::Clock;
@@ -17,8 +20,6 @@ use crate::policy::freshness::Verdict;
 use crate::policy::key::Key;
 use crate::policy::outcome::Outcome;
 use crate::policy::route::{Routes, Rule};
-use crate::serve::accept::Peer;
-use crate::serve::body::RequestBody;
 use crate::store::l1::Slot;
 
 /// Answers the requests of one listener.
@@ -38,37 +39,69 @@ pub struct Server {
     pub log: RequestLog,
 }
 
-impl Server {
-    /// Answers one request whose head has been admitted.
-    pub async fn answer(&self, request: Request<RequestBody>, peer: Peer) -> Response<Body> {
-        let began = tokio::time::Instant::now();
-        let method = request.method().clone();
+impl Handler for Server {
+    /// Answers one request whose head has been admitted. A fresh entry in L1 is the answer at once.
+    fn handle(
+        self: &Arc<Self>,
+        request: Request<RequestBody>,
+        peer: Peer,
+    ) -> Answer<impl Future<Output = Response<Body>> + Send + use<>> {
+        let began = Instant::now();
         let noted = self.log.note(&request);
         let plan = {
-            let uri = request.uri();
-            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
-            classify::classify(&self.routes, &method, uri.path(), uri.query(), host, request.headers())
+            let (uri, headers) = (request.uri(), request.headers());
+            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+            classify::classify(&self.routes, request.method(), uri.path(), uri.query(), host, headers)
         };
-        let (rule, said, response) = match plan {
-            Plan::Cache(rule, key) => {
-                let (said, response) = self.cached(rule, &key, request, peer).await;
-                (Some(rule), said, response)
-            }
-            Plan::Pass(rule, why) => {
-                let (said, response) = self.pass(rule, request, peer, why).await;
-                (rule, said, response)
-            }
-            Plan::Refuse(rule, why) => {
-                self.metrics.rejected(why.as_str());
-                let said = Said::new(Outcome::Refused).because(why.as_str());
-                (rule, said, respond::plain(StatusCode::BAD_REQUEST, respond::refusal_text(why)))
-            }
-        };
+        if let Plan::Cache(rule, key) = &plan
+            && let Some((said, response)) = self.hit(&Asks::of(rule, &request), key)
+        {
+            return Answer::Now(self.finish(Some(rule), &said, response, noted, began));
+        }
+        let (server, plan) = (Arc::clone(self), plan.owned());
+        Answer::Later(async move {
+            let (rule, said, response) = match plan {
+                Plan::Cache(rule, key) => {
+                    let (said, response) = server.cached(&rule, &key, request, peer).await;
+                    (Some(rule), said, response)
+                }
+                Plan::Pass(rule, why) => {
+                    let (said, response) = server.pass(rule.as_ref(), request, peer, why).await;
+                    (rule, said, response)
+                }
+                Plan::Refuse(rule, why) => {
+                    server.metrics.rejected(why.as_str());
+                    let said = Said::new(Outcome::Refused).because(why.as_str());
+                    (rule, said, respond::plain(StatusCode::BAD_REQUEST, respond::refusal_text(why)))
+                }
+            };
+            server.finish(rule.as_deref(), &said, response, noted, began)
+        })
+    }
+}
+
+impl Server {
+    /// Counts and logs an answer, and says in it what became of the request.
+    fn finish(
+        &self,
+        rule: Option<&Rule>,
+        said: &Said,
+        response: Response<Body>,
+        noted: Option<Noted>,
+        began: Instant,
+    ) -> Response<Body> {
         let took = began.elapsed();
-        self.metrics.answered(rule.map(|rule| &**rule), said.outcome, took);
-        let response = respond::finish(response, &said);
-        self.log.write(noted, rule.map(|rule| &**rule), &said, response.status(), took);
+        self.metrics.answered(rule, said.outcome, took);
+        let response = respond::finish(response, said);
+        self.log.write(noted, rule, said, response.status(), took);
         response
+    }
+
+    /// The common case: no I/O, no wait, no copy of the body.
+    fn hit(&self, asks: &Asks<'_>, key: &Key) -> Option<(Said, Response<Body>)> {
+        let Some(Slot::Entry(entry)) = self.fill.look_up(key.hash()) else { return None };
+        let fresh = self.fill.judge(&entry, self.clock.now()) == Verdict::Fresh;
+        fresh.then(|| self.serve(asks, &entry, Said::new(Outcome::Hit)))
     }
 
     /// A request that may be answered from the cache.
@@ -80,7 +113,7 @@ impl Server {
         peer: Peer,
     ) -> (Said, Response<Body>) {
         let now = self.clock.now();
-        let asks = Asks { head: request.method() == Method::HEAD, headers: request.headers(), rule };
+        let asks = Asks::of(rule, &request);
         let previous = match self.fill.look_up(key.hash()) {
             Some(Slot::Entry(entry)) => match self.fill.judge(&entry, now) {
                 Verdict::Fresh => return self.serve(&asks, &entry, Said::new(Outcome::Hit)),
@@ -132,7 +165,7 @@ impl Server {
                 self.pass(Some(rule), request, peer, PassReason::Unshareable).await
             }
             Filled::Own(response, why) => {
-                let said = Said::new(Outcome::Miss).because(why.as_str()).with_status(response.status());
+                let said = Said::new(Outcome::Miss).because(why.as_str()).passed(response.status());
                 (said, if asks.head { respond::without_body(response) } else { response })
             }
             Filled::Overtaken => self.pass(Some(rule), request, peer, PassReason::Overtaken).await,
@@ -167,7 +200,7 @@ impl Server {
         self.metrics.bypassed(why);
         let said = Said::new(Outcome::Pass).because(why.as_str());
         match self.forward.send(rule.map(|rule| &**rule), request, peer).await {
-            Ok(response) => (said.with_status(response.status()), response),
+            Ok(response) => (said.passed(response.status()), response),
             Err(error) => {
                 let said = Said::new(Outcome::Failed).because(error.reason());
                 if error.is_client_fault() {
@@ -184,4 +217,10 @@ struct Asks<'r> {
     head: bool,
     headers: &'r HeaderMap,
     rule: &'r Rule,
+}
+
+impl<'r> Asks<'r> {
+    fn of<B>(rule: &'r Rule, request: &'r Request<B>) -> Self {
+        Self { head: request.method() == Method::HEAD, headers: request.headers(), rule }
+    }
 }

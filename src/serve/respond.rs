@@ -3,18 +3,17 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::body::Body;
 use crate::fill::Source;
 use crate::policy::classify::RefuseReason;
 use crate::policy::entry::Entry;
-use crate::policy::exchange;
+use crate::policy::exchange::{self, CACHE_STATUS};
 use crate::policy::outcome::Outcome;
 use crate::policy::route::Rule;
 use crate::policy::time::Timestamp;
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// Ages and remaining lifetimes up to this many seconds have their field ready.
 const READY: u64 = 4096;
 
@@ -29,13 +28,14 @@ pub struct Said {
     pub origin_status: Option<StatusCode>,
     stored: bool,
     collapsed: bool,
+    passed: bool,
     ttl: Option<u64>,
 }
 
 impl Said {
     /// An outcome, and nothing more to say.
     pub fn new(outcome: Outcome) -> Self {
-        Self { outcome, reason: None, origin_status: None, stored: false, collapsed: false, ttl: None }
+        Self { outcome, reason: None, origin_status: None, stored: false, collapsed: false, passed: false, ttl: None }
     }
 
     /// What a fill's result says.
@@ -59,6 +59,13 @@ impl Said {
     pub fn because(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
         self
+    }
+
+    /// The origin's answer goes on to one client as it is.
+    #[must_use]
+    pub fn passed(mut self, status: StatusCode) -> Self {
+        self.passed = true;
+        self.with_status(status)
     }
 
     /// Adds the origin's status.
@@ -163,9 +170,15 @@ pub fn without_body(response: Response<Body>) -> Response<Body> {
     response.map(|_| Body::Empty)
 }
 
-/// Says in the answer what became of the request. Ours stands last: caches in front of us add theirs.
+/// Says in the answer what became of the request. On what another cache behind us has answered, our
+/// word stands last (RFC 9211 §2); a stored answer has its place ready.
 pub fn finish(mut response: Response<Body>, said: &Said) -> Response<Body> {
-    response.headers_mut().append(CACHE_STATUS, said.cache_status());
+    let status = said.cache_status();
+    if said.passed {
+        response.headers_mut().append(CACHE_STATUS, status);
+    } else {
+        response.headers_mut().insert(CACHE_STATUS, status);
+    }
     response
 }
 

@@ -1,15 +1,17 @@
 //! One request: from hyper through admission to the handler, and its answer back.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::accept::{Handler, Peer, Shared};
+use super::accept::{Answer, Handler, Peer, Shared};
 use super::body::{AnswerBody, RequestBody};
 use super::io::REFUSED_METHOD;
 use super::state::{ConnectionState, UnderWay};
@@ -26,12 +28,6 @@ pub(super) struct Service<H> {
     peer: Peer,
 }
 
-impl<H> Clone for Service<H> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), state: Arc::clone(&self.state), peer: self.peer }
-    }
-}
-
 impl<H: Handler> Service<H> {
     pub(super) fn new(shared: Arc<Shared<H>>, state: Arc<ConnectionState>, peer: Peer) -> Self {
         Self { shared, state, peer }
@@ -43,38 +39,53 @@ impl<H: Handler> Service<H> {
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + use<H> {
         let under_way = UnderWay::begin(&self.state);
-        let service = self.clone();
-        async move { Ok(service.answer(request, under_way).await) }
+        let version = request.version();
+        match self.answer(request) {
+            Answer::Now(response) => Either::Left(ready(Ok(finish(&self.shared, version, response, under_way)))),
+            Answer::Later(response) => {
+                let shared = Arc::clone(&self.shared);
+                Either::Right(async move { Ok(finish(&shared, version, response.await, under_way)) })
+            }
+        }
     }
 
-    async fn answer(self, request: Request<Incoming>, under_way: UnderWay) -> Response<AnswerBody> {
+    fn answer(&self, request: Request<Incoming>) -> Answer<impl Future<Output = Response<Body>> + Send + use<H>> {
         let (mut parts, incoming) = request.into_parts();
         let has_body = !incoming.is_end_stream();
-        let version = parts.version;
         let stand_in = self.state.refusal().filter(|_| parts.method.as_str() == REFUSED_METHOD);
         let admitted = match stand_in {
             Some(refusal) => Err(refusal),
             None => admission::admit(&parts, has_body, &self.shared.limits.head),
         };
-        let mut response = match admitted {
+        match admitted {
             Ok(admitted) => {
                 admitted.apply(&mut parts);
                 let body = RequestBody::new(incoming, self.shared.limits.body_timeout);
-                self.shared.handler.handle(Request::from_parts(parts, body), self.peer).await
+                self.shared.handler.handle(Request::from_parts(parts, body), self.peer)
             }
             Err(refusal) => {
                 self.shared.observer.refused(refusal.reason());
                 // A body left unread is no place to begin the next request, and behind a stand-in
                 // nothing is read at all.
-                refused(refusal, version, has_body || stand_in.is_some() || refusal.closes())
+                let closes = has_body || stand_in.is_some() || refusal.closes();
+                Answer::Now(refused(refusal, parts.version, closes))
             }
-        };
-        if version != Version::HTTP_2 && self.shared.drain.has_begun() {
-            // Said by us: an answer that is ready at once leaves before hyper has been told to finish.
-            response.headers_mut().insert(header::CONNECTION, CLOSE);
         }
-        response.map(|body| AnswerBody::new(body, under_way))
     }
+}
+
+/// The last word on an answer: what the connection has to say.
+fn finish<H>(
+    shared: &Shared<H>,
+    version: Version,
+    mut response: Response<Body>,
+    under_way: UnderWay,
+) -> Response<AnswerBody> {
+    if version != Version::HTTP_2 && shared.drain.has_begun() {
+        // Said by us: an answer that is ready at once leaves before hyper has been told to finish.
+        response.headers_mut().insert(header::CONNECTION, CLOSE);
+    }
+    response.map(|body| AnswerBody::new(body, under_way))
 }
 
 /// The answer to a request that is refused.

@@ -108,8 +108,17 @@ impl RefuseReason {
 }
 
 /// Headers that make a request private wherever they stand, beside `Cookie`.
-const CREDENTIALS: [&str; 6] =
-    ["authorization", "proxy-authorization", "x-api-key", "x-auth-token", "x-access-token", "x-medusa-access-token"];
+fn is_credential(name: &str) -> bool {
+    matches!(
+        name,
+        "authorization"
+            | "proxy-authorization"
+            | "x-api-key"
+            | "x-auth-token"
+            | "x-access-token"
+            | "x-medusa-access-token"
+    )
+}
 
 /// Classifies a request whose head has been admitted. `host` is its normalised Host.
 pub fn classify<'r>(
@@ -147,7 +156,8 @@ pub fn classify<'r>(
 
 /// Whether the request carries anything that could make its answer somebody's own.
 fn private(rule: &Rule, headers: &HeaderMap) -> Option<PassReason> {
-    if CREDENTIALS.iter().any(|name| headers.contains_key(*name)) {
+    // One walk over the few that are there is cheaper than a look-up for each that might be.
+    if headers.keys().any(|name| is_credential(name.as_str())) {
         return Some(PassReason::Credentials);
     }
     let harmless = |cookie: &str| {

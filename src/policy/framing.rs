@@ -130,6 +130,17 @@ pub fn transfer_encoding(value: &[u8]) -> Result<(), Refusal> {
     Err(Refusal::Framing)
 }
 
+/// Where the first control byte is. Nearly always it is a line's end, found at memory speed; the look at
+/// what is before it has no branch, so that the compiler can take many bytes at once.
+fn first_control(bytes: &[u8]) -> Option<usize> {
+    let end = memchr::memchr2(b'\r', b'\n', bytes);
+    let before = &bytes[..end.unwrap_or(bytes.len())];
+    if before.iter().fold(false, |found, byte| found | byte.is_ascii_control()) {
+        return before.iter().position(u8::is_ascii_control);
+    }
+    end
+}
+
 /// A head that is being read. Offsets count from its first byte.
 #[derive(Debug, Default)]
 struct Head {
@@ -148,8 +159,7 @@ impl Head {
     /// Reads lines. Gives the head's length once it is whole.
     fn scan(&mut self, bytes: &[u8], sizes: HeadSizes) -> Result<Option<usize>, Refusal> {
         loop {
-            let Some(offset) = bytes.get(self.seen..).and_then(|rest| rest.iter().position(u8::is_ascii_control))
-            else {
+            let Some(offset) = bytes.get(self.seen..).and_then(first_control) else {
                 self.seen = bytes.len();
                 self.fits(bytes.len(), sizes)?;
                 return Ok(None);

@@ -137,30 +137,31 @@ impl Key {
         thread_local! {
             static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
         }
-        let mut text = SmallVec::new();
-        push(&mut text, rule.name.as_bytes());
-        push(&mut text, path.as_bytes());
-        match query {
-            None | Some("") => push(&mut text, b""),
-            Some(query) => SCRATCH.with_borrow_mut(|scratch| {
-                scratch.clear();
-                super::query::canonicalize(query, rule, scratch).map_err(KeyTrouble::Query)?;
-                push(&mut text, scratch);
-                Ok(())
-            })?,
-        }
-        push(&mut text, if rule.host_in_key { host.as_bytes() } else { b"" });
-        let answered_here = |header: &&KeyHeader| header.kind == HeaderKind::Origin && rule.cors.is_some();
-        for header in rule.headers.iter().filter(|header| !answered_here(header)) {
-            if let Some(value) = header_value(header, headers)? {
-                push(&mut text, header.name.as_str().as_bytes());
-                match (header.kind, std::str::from_utf8(value)) {
-                    (HeaderKind::Locale, Ok(locale)) => push(&mut text, canonical_locale(locale).as_bytes()),
-                    _ => push(&mut text, value),
+        SCRATCH.with_borrow_mut(|text| {
+            text.clear();
+            push(text, rule.name.as_bytes());
+            push(text, path.as_bytes());
+            // The length is known when the canonical form is written.
+            let at = text.len();
+            push(text, b"");
+            if let Some(query) = query.filter(|query| !query.is_empty()) {
+                super::query::canonicalize(query, rule, text).map_err(KeyTrouble::Query)?;
+                let length = u32::try_from(text.len() - at - 4).expect("a request head is far below 4 GiB");
+                text[at..at + 4].copy_from_slice(&length.to_be_bytes());
+            }
+            push(text, if rule.host_in_key { host.as_bytes() } else { b"" });
+            let answered_here = |header: &&KeyHeader| header.kind == HeaderKind::Origin && rule.cors.is_some();
+            for header in rule.headers.iter().filter(|header| !answered_here(header)) {
+                if let Some(value) = header_value(header, headers)? {
+                    push(text, header.name.as_str().as_bytes());
+                    match (header.kind, std::str::from_utf8(value)) {
+                        (HeaderKind::Locale, Ok(locale)) => push(text, canonical_locale(locale).as_bytes()),
+                        _ => push(text, value),
+                    }
                 }
             }
-        }
-        Ok(Self { hash: KeyHash::of(&text), text })
+            Ok(Self { hash: KeyHash::of(text), text: SmallVec::from_slice(text) })
+        })
     }
 
     /// Takes up a key's text as it was stored; `None` when it is not one.
@@ -217,7 +218,7 @@ fn header_value<'h>(header: &KeyHeader, headers: &'h HeaderMap) -> Result<Option
     Ok((!value.is_empty()).then_some(value))
 }
 
-fn push(text: &mut SmallVec<[u8; 256]>, part: &[u8]) {
+fn push(text: &mut Vec<u8>, part: &[u8]) {
     let length = u32::try_from(part.len()).expect("a request head is far below 4 GiB");
     text.extend_from_slice(&length.to_be_bytes());
     text.extend_from_slice(part);

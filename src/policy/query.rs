@@ -32,12 +32,13 @@ pub enum QueryTrouble {
 
 type Values<'q> = SmallVec<[(usize, Cow<'q, str>, Cow<'q, str>); 8]>;
 
-/// Appends the canonical form of `query` (without `?`) to `out`.
+/// Appends the canonical form of `query` (without `?`) to `out`, whatever stands there already.
 ///
 /// # Errors
 /// See [`QueryTrouble`]; `out` then holds nothing of use. `Repeated` wins over the others, so that no
 /// odd parameter beside it smuggles a doubled scalar to the backend.
 pub fn canonicalize(query: &str, rule: &Rule, out: &mut Vec<u8>) -> Result<(), QueryTrouble> {
+    let begin = out.len();
     let mut values: Values<'_> = SmallVec::new();
     let mut trouble = None;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -69,7 +70,7 @@ pub fn canonicalize(query: &str, rule: &Rule, out: &mut Vec<u8>) -> Result<(), Q
         let same = rest.iter().take_while(|(other, ..)| other == index).count();
         let (group, after) = rest.split_at(same);
         rest = after;
-        match write_param(&rule.query[*index], group, out) {
+        match write_param(&rule.query[*index], group, begin, out) {
             Err(QueryTrouble::Repeated) => return Err(QueryTrouble::Repeated),
             Err(other) => trouble = trouble.or(Some(other)),
             Ok(()) => {}
@@ -81,13 +82,14 @@ pub fn canonicalize(query: &str, rule: &Rule, out: &mut Vec<u8>) -> Result<(), Q
 fn write_param(
     param: &QueryParam,
     group: &[(usize, Cow<'_, str>, Cow<'_, str>)],
+    begin: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), QueryTrouble> {
     match param.kind {
-        QueryKind::List => return write_list(param, group, out),
+        QueryKind::List => return write_list(param, group, begin, out),
         QueryKind::Nested => {
             for (_, suffix, value) in group {
-                write_pair(&param.name, suffix, value, out);
+                write_pair(&param.name, suffix, value, begin, out);
             }
             return Ok(());
         }
@@ -104,7 +106,7 @@ fn write_param(
         QueryKind::Text | QueryKind::List | QueryKind::Nested => Cow::Borrowed(value.as_ref()),
     };
     if param.default.as_deref() != Some(value.as_ref()) {
-        write_pair(&param.name, "", &value, out);
+        write_pair(&param.name, "", &value, begin, out);
     }
     Ok(())
 }
@@ -113,6 +115,7 @@ fn write_param(
 fn write_list(
     param: &QueryParam,
     group: &[(usize, Cow<'_, str>, Cow<'_, str>)],
+    begin: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), QueryTrouble> {
     if group.len() > LIST_MAX {
@@ -121,7 +124,7 @@ fn write_list(
     if let [(_, suffix, value)] = group
         && suffix.is_empty()
     {
-        write_pair(&param.name, "", value, out);
+        write_pair(&param.name, "", value, begin, out);
         return Ok(());
     }
     let plain = group.iter().all(|(_, suffix, _)| suffix.is_empty());
@@ -139,19 +142,19 @@ fn write_list(
         }
         if value.split(',').all(|piece| !piece.is_empty()) {
             for piece in value.split(',') {
-                write_pair(&param.name, "[]", piece, out);
+                write_pair(&param.name, "[]", piece, begin, out);
             }
             return Ok(());
         }
     }
     for (_, _, value) in group {
-        write_pair(&param.name, "[]", value, out);
+        write_pair(&param.name, "[]", value, begin, out);
     }
     Ok(())
 }
 
-fn write_pair(name: &str, suffix: &str, value: &str, out: &mut Vec<u8>) {
-    if !out.is_empty() {
+fn write_pair(name: &str, suffix: &str, value: &str, begin: usize, out: &mut Vec<u8>) {
+    if out.len() > begin {
         out.push(b'&');
     }
     for part in [name, suffix] {

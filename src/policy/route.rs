@@ -277,6 +277,8 @@ impl fmt::Display for Template {
 pub struct PathPattern {
     text: String,
     segments: Vec<Segment>,
+    /// Bytes of `text` before its first parameter: most paths differ in these already.
+    literal: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -312,7 +314,8 @@ impl PathPattern {
                 });
             }
         }
-        Ok(Self { text: text.to_owned(), segments })
+        let literal = text.find('{').unwrap_or(text.len());
+        Ok(Self { text: text.to_owned(), segments, literal })
     }
 
     /// The pattern as it was written.
@@ -322,6 +325,12 @@ impl PathPattern {
 
     /// Whether the path, as it would be forwarded, matches. A parameter matches one plain segment.
     pub fn matches(&self, path: &str) -> bool {
+        if !path.as_bytes().starts_with(&self.text.as_bytes()[..self.literal]) {
+            return false;
+        }
+        if self.literal == self.text.len() {
+            return path.len() == self.literal;
+        }
         let Some(rest) = path.strip_prefix('/') else { return false };
         if self.segments.is_empty() {
             return rest.is_empty();

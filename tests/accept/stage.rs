@@ -12,7 +12,9 @@ use bytes::Bytes;
 use endcap::body::Body;
 use endcap::policy::admission::HeadLimits;
 use endcap::policy::framing::HeadSizes;
-use endcap::serve::accept::{ConnectionEnd, ConnectionLimits, ConnectionObserver, Handler, Listener, Peer, serve};
+use endcap::serve::accept::{
+    self, ConnectionEnd, ConnectionLimits, ConnectionObserver, Handler, Listener, Peer, serve,
+};
 use endcap::serve::body::{RequestBody, RequestBodyError};
 use endcap::tasks::Tasks;
 use http::{HeaderName, Request, Response};
@@ -77,7 +79,18 @@ impl ConnectionObserver for Seen {
 struct TestHandler(Arc<Seen>);
 
 impl Handler for TestHandler {
-    async fn handle(&self, request: Request<RequestBody>, _peer: Peer) -> Response<Body> {
+    fn handle(
+        self: &Arc<Self>,
+        request: Request<RequestBody>,
+        _peer: Peer,
+    ) -> accept::Answer<impl Future<Output = Response<Body>> + Send + use<>> {
+        let handler = Arc::clone(self);
+        accept::Answer::Later(async move { handler.answer(request).await })
+    }
+}
+
+impl TestHandler {
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
         let seen = Arc::clone(&self.0);
         seen.calls.fetch_add(1, Ordering::SeqCst);
         let text = |text: String| Response::new(Body::from(Bytes::from(text)));

@@ -1,4 +1,4 @@
-//! The shop over real sockets, held to what was captured from Medusa 2.21.2 (`tests/fixtures/medusa`).
+//! The shop over real sockets, held to what was captured from Medusa 2.21.2 (`tests/fixtures/captures`).
 
 mod answers;
 mod changes;
@@ -93,6 +93,6 @@ async fn send(addr: SocketAddr, method: Method, target: &str, headers: &[(&str, 
 
 /// A captured body.
 fn captured(name: &str) -> String {
-    let path = format!("{}/tests/fixtures/medusa/{name}.body", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/tests/fixtures/captures/http/{name}.body", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }

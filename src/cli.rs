@@ -89,7 +89,7 @@ struct PurgeArgs {
     mode: ModeArg,
     #[command(flatten)]
     node: NodeArgs,
-    /// The token of [ops]
+    /// The token of the section \[ops\]
     #[arg(long, env = "ENDCAP_OPS__TOKEN", hide_env_values = true)]
     token: String,
 }

@@ -64,8 +64,8 @@ pub(super) async fn serve<H: Handler>(shared: Arc<Shared<H>>, stream: TcpStream,
     let service = service_fn(move |request| service.call(request));
     let result = match protocol {
         Protocol::Http1 => {
-            let connection = http_1(limits).serve_connection(io, service);
-            drive(connection, http1::Connection::graceful_shutdown, &state, &shared).await
+            let connection = http_1(limits).serve_connection(io, service).with_upgrades();
+            drive(connection, http1::UpgradeableConnection::graceful_shutdown, &state, &shared).await
         }
         Protocol::Http2 => {
             let connection = http_2(limits, &shared.tasks).serve_connection(io, service);

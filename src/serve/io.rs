@@ -117,7 +117,7 @@ impl Io {
 
     /// Takes new bytes; gives hyper at once what is good, and holds the rest.
     fn take(&mut self, bytes: &[u8], cursor: &mut ReadBufCursor<'_>) {
-        let Some(framing) = &mut self.framing else {
+        let Some(framing) = self.framing.as_mut().filter(|_| !self.state.is_tunnel()) else {
             return cursor.put_slice(bytes);
         };
         if !self.held.is_empty() {
@@ -224,6 +224,10 @@ impl Io {
 impl Read for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let io = self.get_mut();
+        if io.state.is_tunnel() && io.good < io.held.len() {
+            // Sent before our 101 had arrived, and held for a head that it is not.
+            io.good = io.held.len();
+        }
         let room = cursor.remaining();
         // Nothing read means the end to hyper, so a read that was all held goes round again.
         while cursor.remaining() == room && room > 0 {

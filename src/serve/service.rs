@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::Either;
 use http::header::{self, HeaderValue};
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -43,8 +43,14 @@ impl<H: Handler> Service<H> {
         match self.answer(request) {
             Answer::Now(response) => Either::Left(ready(Ok(finish(&self.shared, version, response, under_way)))),
             Answer::Later(response) => {
-                let shared = Arc::clone(&self.shared);
-                Either::Right(async move { Ok(finish(&shared, version, response.await, under_way)) })
+                let (shared, state) = (Arc::clone(&self.shared), Arc::clone(&self.state));
+                Either::Right(async move {
+                    let response = response.await;
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                        state.tunnels();
+                    }
+                    Ok(finish(&shared, version, response, under_way))
+                })
             }
         }
     }

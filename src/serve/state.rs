@@ -50,6 +50,8 @@ pub(super) struct ConnectionState {
     resets: AtomicU32,
     resets_since: Mark,
     refusal: OnceLock<Refusal>,
+    /// The next bytes are not HTTP any more: an upgrade was answered with 101.
+    is_tunnel: AtomicBool,
 }
 
 impl ConnectionState {
@@ -57,6 +59,7 @@ impl ConnectionState {
         Self {
             started: Instant::now(),
             is_http_2: AtomicBool::new(false),
+            is_tunnel: AtomicBool::new(false),
             under_way: AtomicU32::new(0),
             waiting_for_us: AtomicU32::new(0),
             answered: AtomicU32::new(0),
@@ -68,6 +71,15 @@ impl ConnectionState {
             resets_since: Mark::default(),
             refusal: OnceLock::new(),
         }
+    }
+
+    /// The answer is a 101: what follows is between the client and the origin.
+    pub(super) fn tunnels(&self) {
+        self.is_tunnel.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.is_tunnel.load(Ordering::Acquire)
     }
 
     pub(super) fn started(&self) -> Instant {

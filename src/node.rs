@@ -80,6 +80,14 @@ impl Node {
     /// # Errors
     /// See [`StartError`]; nothing is left running.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_with_clock(config, Arc::new(SystemClock::new()))
+    }
+
+    /// Starts on a clock of the caller's: lifetimes, graces and the breaker follow it, time-outs do not.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running.
+    pub fn start_with_clock(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let bind = |key, address| {
             let bound = Listener::bind(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
             bound.map_err(|error| StartError::Bind { key, address, error })
@@ -88,7 +96,6 @@ impl Node {
         let (ops_address, ops_listener) = bind("ops.address", config.ops.address)?;
 
         let tasks = Tasks::new();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Metrics::new(config.routes.rules());
         metrics.declare_ends(ConnectionEnd::ALL.map(ConnectionEnd::as_str));
         let keep = config.routes.lifetime_max() + KEEP_MARGIN;

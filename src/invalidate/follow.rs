@@ -57,10 +57,11 @@ impl Follower {
                 () = stop.cancelled() => return,
                 error = self.follow(&mut pause) => error,
             };
-            let was_connected =
-                self.state.send_replace(Following { connected: false, ..*self.state.borrow() }).connected;
+            // Copied first: a borrow that lives on in the same statement is a lock that `send_replace` waits for.
+            let before = *self.state.borrow();
+            self.state.send_replace(Following { connected: false, ..before });
             self.metrics.log_connected.set(0);
-            if was_connected {
+            if before.connected {
                 tracing::warn!(error = %failed, "lost the purge log, trying again");
             }
             tokio::select! {

@@ -99,7 +99,12 @@ impl Fill {
         hop_by_hop::strip_response(&mut head.headers, false);
         match (head.status, &job.previous) {
             (StatusCode::NOT_MODIFIED, Some(previous)) => {
-                return self.renew(job, began, previous, &head.headers);
+                let control = CacheControl::parse(&head.headers);
+                return match storable::admit(&job.rule, previous.status, &head.headers, &control) {
+                    // What was for all has become somebody's own. A 304 has no body to give: each asks for itself.
+                    Admission::Own(why) => self.unshareable(job, why, head, Body::Empty, None),
+                    Admission::Store | Admission::ShareOnce(_) => self.renew(job, began, previous, &head.headers),
+                };
             }
             // Nobody asked for these.
             (StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) => {
@@ -145,11 +150,13 @@ impl Fill {
         if lifetime.is_none() {
             once.get_or_insert(ShareOnce::NoLifetime);
         }
+        // Told to slow down is no answer either: what is stored is better.
+        let failed = head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS;
         let seen = self.purges.judge(&tags, began.as_of);
         let entry = Arc::new(Entry {
             key: Bytes::copy_from_slice(job.key.text()),
             status: head.status,
-            headers: exchange::stored_headers(&job.rule, head.headers, &body, now),
+            headers: exchange::stored_headers(&job.rule, head.headers, &body, now, once.is_none() && !failed),
             body,
             tags,
             lifetime: lifetime.unwrap_or(Lifetime { born: now, fresh_until: now, swr_until: now, sie_until: now }),
@@ -157,8 +164,7 @@ impl Fill {
             began: began.at,
             seen,
         });
-        // Told to slow down is no answer either: what is stored is better.
-        if head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS {
+        if failed {
             return self.failed(job, head.status, "origin_status", Some(entry));
         }
         if let Some(why) = once {
@@ -174,15 +180,16 @@ impl Fill {
     fn renew(&self, job: &Job, began: Began, previous: &Entry, fresh: &http::HeaderMap) -> Landed {
         let now = self.clock.now();
         let headers = exchange::renewed_headers(&previous.headers, fresh);
-        let headers = exchange::stored_headers(&job.rule, headers, &previous.body, now);
-        let control = CacheControl::parse(fresh);
+        // What a 304 leaves out stands as it was stored; but where the rule's own Cache-Control is stored,
+        // the origin's old word is gone.
+        let control = CacheControl::parse(if job.rule.cache_control.is_some() { fresh } else { &headers });
         let status = previous.status;
         let stretch = self.stretch(&job.key, began);
         let lifetime = freshness::lifetime(&job.rule, status, &headers, &control, began.at, now, stretch);
         let entry = Arc::new(Entry {
             key: previous.key.clone(),
             status,
-            headers,
+            headers: exchange::stored_headers(&job.rule, headers, &previous.body, now, true),
             body: previous.body.clone(),
             tags: previous.tags.clone(),
             lifetime: lifetime.unwrap_or(Lifetime { born: now, fresh_until: now, swr_until: now, sie_until: now }),

@@ -42,8 +42,9 @@ pub fn fill_request(key: &KeyView<'_>, previous: Option<&Entry>) -> Option<Reque
     Some(request)
 }
 
-/// Turns an origin's fields (hop-by-hop ones gone) into those that are stored and sent.
-pub fn stored_headers(rule: &Rule, mut headers: HeaderMap, body: &Bytes, now: Timestamp) -> HeaderMap {
+/// Turns an origin's fields (hop-by-hop ones gone) into those that are stored and sent. The rule's
+/// `Cache-Control` is for what `lasts`: an error, or what the route does not expect, keeps the origin's.
+pub fn stored_headers(rule: &Rule, mut headers: HeaderMap, body: &Bytes, now: Timestamp, lasts: bool) -> HeaderMap {
     for name in &rule.tag_headers {
         headers.remove(name);
     }
@@ -57,7 +58,7 @@ pub fn stored_headers(rule: &Rule, mut headers: HeaderMap, body: &Bytes, now: Ti
     {
         headers.insert(header::DATE, date);
     }
-    if let Some(control) = &rule.cache_control {
+    if let (Some(control), true) = (&rule.cache_control, lasts) {
         headers.insert(header::CACHE_CONTROL, control.clone());
     }
     if rule.cors.is_some() {
@@ -83,6 +84,10 @@ pub fn renewed_headers(stored: &HeaderMap, fresh: &HeaderMap) -> HeaderMap {
         for value in fresh.get_all(name) {
             headers.append(name.clone(), value.clone());
         }
+    }
+    if !fresh.contains_key(header::DATE) {
+        // Without one it was made just now; the stored date would make it as old as what it renews.
+        headers.remove(header::DATE);
     }
     headers
 }
@@ -151,7 +156,7 @@ mod tests {
             ("x-a", "1"),
             ("x-a", "2"),
         ]);
-        let stored = stored_headers(&rule(), origin, &body, Timestamp::default());
+        let stored = stored_headers(&rule(), origin, &body, Timestamp::default(), true);
         let expected = map(&[
             ("age", "0"),
             ("cache-status", "endcap"),
@@ -169,7 +174,7 @@ mod tests {
         let mut rule = rule();
         rule.cors = crate::policy::cors::Cors::new(["https://a"]).map(Into::into);
         let origin = map(&[("access-control-allow-origin", "https://a"), ("date", "x")]);
-        let stored = stored_headers(&rule, origin, &Bytes::new(), Timestamp::default());
+        let stored = stored_headers(&rule, origin, &Bytes::new(), Timestamp::default(), true);
         assert_eq!(
             stored,
             map(&[
@@ -184,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_304_renews_fields_but_not_those_of_the_body() {
-        let stored = map(&[("etag", "\"a\""), ("content-length", "9"), ("x-a", "1"), ("x-b", "1")]);
+        let stored = map(&[("etag", "\"a\""), ("content-length", "9"), ("x-a", "1"), ("x-b", "1"), ("date", "old")]);
         let fresh = map(&[("etag", "W/\"a\""), ("content-length", "0"), ("x-a", "2"), ("x-a", "3"), ("x-c", "4")]);
         let expected =
             map(&[("etag", "\"a\""), ("content-length", "9"), ("x-b", "1"), ("x-a", "2"), ("x-a", "3"), ("x-c", "4")]);

@@ -155,16 +155,27 @@ impl Server {
                 }
                 self.serve(&asks, &entry, said)
             }
-            Filled::Landed { landed: Landed::Failed(failure), .. } => match &previous {
-                Some(entry) if self.fill.usable_on_error(entry, self.clock.now()) => {
-                    self.serve(&asks, entry, Said::new(Outcome::StaleError).because(failure.reason))
+            Filled::Landed { landed: Landed::Failed(failure), .. } => {
+                // What is good enough now may be what the flight itself found in the shared tier.
+                let found = match self.fill.look_up(key.hash()) {
+                    Some(Slot::Failed { previous, .. }) => previous,
+                    Some(Slot::Entry(_) | Slot::PassMarker { .. }) | None => None,
+                };
+                match found.or(previous) {
+                    Some(entry) if self.fill.usable_on_error(&entry, self.clock.now()) => {
+                        self.serve(&asks, &entry, Said::new(Outcome::StaleError).because(failure.reason))
+                    }
+                    _ => self.failed(&asks, &failure),
                 }
-                _ => self.failed(&asks, &failure),
-            },
+            }
             Filled::Landed { landed: Landed::Unshareable(_), .. } => {
                 self.pass(Some(rule), request, peer, PassReason::Unshareable).await
             }
-            Filled::Own(response, why) => {
+            Filled::Own(mut response, why) => {
+                // The fill did not send `Origin` where we answer it, so the origin could not.
+                if let Some(cors) = &rule.cors {
+                    cors.apply(request.headers().get(header::ORIGIN), response.headers_mut());
+                }
                 let said = Said::new(Outcome::Miss).because(why.as_str()).passed(response.status());
                 (said, if asks.head { respond::without_body(response) } else { response })
             }

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::body::Body;
 use crate::fill::Source;
@@ -123,6 +123,17 @@ impl Said {
     }
 }
 
+/// Fields besides `Cache-Control` by which somebody downstream may take an answer for fresh; those for
+/// CDNs come before it (RFC 9213).
+static LIFETIMES: [HeaderName; 6] = [
+    header::EXPIRES,
+    HeaderName::from_static("cdn-cache-control"),
+    HeaderName::from_static("cloudflare-cdn-cache-control"),
+    HeaderName::from_static("vercel-cdn-cache-control"),
+    HeaderName::from_static("surrogate-control"),
+    HeaderName::from_static("x-accel-expires"),
+];
+
 /// Sends an entry, or 304 to who has it already.
 pub fn entry(
     rule: &Rule,
@@ -137,9 +148,26 @@ pub fn entry(
     if let Some(cors) = &rule.cors {
         cors.apply(request.get(header::ORIGIN), &mut headers);
     }
-    if matches!(said.outcome, Outcome::Stale | Outcome::StaleError) {
+    let is_error = entry.status.is_client_error() || entry.status.is_server_error();
+    let control = match said.outcome {
         // Nobody downstream may store it as fresh.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=0, must-revalidate"));
+        Outcome::Stale | Outcome::StaleError => Some("max-age=0, must-revalidate"),
+        // What we do not keep nobody downstream should, whatever the origin says of its error.
+        Outcome::Failed => Some("no-store"),
+        Outcome::Miss | Outcome::Collapsed if is_error && !said.stored => Some("no-store"),
+        Outcome::Hit
+        | Outcome::HitL2
+        | Outcome::Miss
+        | Outcome::Renewed
+        | Outcome::Collapsed
+        | Outcome::Pass
+        | Outcome::Refused => None,
+    };
+    if let Some(control) = control {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(control));
+        for name in &LIFETIMES {
+            headers.remove(name);
+        }
     }
     let known = entry.status == StatusCode::OK && exchange::not_modified(request, &entry.headers);
     let mut response = Response::new(if known || head { Body::Empty } else { Body::from(entry.body.clone()) });

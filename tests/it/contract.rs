@@ -1,0 +1,261 @@
+//! What every shared store promises. The store in memory stands for Redis in the simulation and in a node
+//! without Redis; if the two differed, the simulation would prove nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use endcap::clock::{Clock, ManualClock, SystemClock};
+use endcap::policy::key::{Key, KeyHash};
+use endcap::policy::purge::{Mode, Purge, PurgeSeq};
+use endcap::store::memory::MemoryStore;
+use endcap::store::redis::{RedisSettings, RedisStore};
+use endcap::store::{LogState, SharedStore};
+
+use crate::stage::{RedisServer, until, within};
+
+const KEEP: Duration = Duration::from_secs(3600);
+const NO_WAIT: Duration = Duration::ZERO;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A store, and what a test does to it from outside.
+struct World {
+    store: Arc<dyn SharedStore>,
+    clock: Arc<ManualClock>,
+    /// `None` for the store in memory.
+    redis: Option<RedisServer>,
+}
+
+impl World {
+    fn memory() -> Self {
+        let clock = Arc::new(ManualClock::at(SystemClock::new().now()));
+        Self { store: Arc::new(MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>)), clock, redis: None }
+    }
+
+    async fn redis() -> Self {
+        let server = RedisServer::start().await;
+        let clock = Arc::new(ManualClock::at(SystemClock::new().now()));
+        let settings = RedisSettings {
+            address: server.address(),
+            database: 0,
+            username: None,
+            password: None,
+            namespace: "contract".to_owned(),
+            connections: 2,
+            connect_timeout: Duration::from_secs(5),
+            deadline: Duration::from_secs(5),
+            append_deadline: Duration::from_secs(5),
+            breaker_failures: 5,
+            breaker_open: Duration::from_secs(1),
+        };
+        let store = RedisStore::new(settings, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+        Self { store: Arc::new(store), clock, redis: Some(server) }
+    }
+
+    async fn append(&self, tag: &str) -> PurgeSeq {
+        self.store.append(&purge(tag), KEEP).await.unwrap()
+    }
+
+    /// The tags of the lines after a position; those that cannot be read as `?`.
+    async fn read(&self, after: PurgeSeq, most: usize) -> Vec<String> {
+        let lines = self.store.read_log(after, most, NO_WAIT).await.unwrap();
+        assert!(lines.is_sorted_by(|a, b| a.seq < b.seq) && lines.iter().all(|line| line.seq > after), "{lines:?}");
+        let word = |purge: &Purge| purge.tags.iter().map(|(tag, _)| tag.as_str()).collect::<Vec<_>>().join(" ");
+        lines.iter().map(|line| line.purge.as_ref().map_or("?".to_owned(), word)).collect()
+    }
+
+    /// Waits until a time has passed, on the clock that the store's values live by.
+    async fn outlive(&self, ttl: Duration, key: KeyHash) {
+        self.clock.advance(ttl);
+        until("the value has gone", async || self.store.get(key).await.unwrap().is_none()).await;
+    }
+
+    /// Appends a line and has all before it cut off.
+    async fn append_and_cut(&self, tag: &str) -> PurgeSeq {
+        // Lines of one millisecond are kept together.
+        self.clock.advance(MINUTE);
+        let seq = self.store.append(&purge(tag), Duration::ZERO).await.unwrap();
+        if let Some(redis) = &self.redis {
+            redis.command(&["XTRIM", "contract:purges", "MINID", &seq.to_string()]).await;
+        }
+        seq
+    }
+}
+
+fn purge(tag: &str) -> Purge {
+    Purge { tags: vec![(tag.to_owned(), Mode::Hard)], source: "test".to_owned(), event_id: String::new() }
+}
+
+/// The hash of the key whose path this is.
+fn key(path: &str) -> KeyHash {
+    let mut text = Vec::new();
+    for part in ["products", path, "", ""] {
+        text.extend_from_slice(&u32::try_from(part.len()).unwrap().to_be_bytes());
+        text.extend_from_slice(part.as_bytes());
+    }
+    Key::from_text(&text).unwrap().hash()
+}
+
+/// A position that no log reaches today.
+fn far() -> PurgeSeq {
+    PurgeSeq::new(99_999_999_999_999, 7).unwrap()
+}
+
+async fn what_was_put_is_got(world: World) {
+    let store = &world.store;
+    assert_eq!(store.get(key("/a")).await.unwrap(), None);
+    for value in [&b"one"[..], b"", &[0, 255, 13, 10], &[7; 1 << 20]] {
+        store.put(key("/a"), Bytes::copy_from_slice(value), MINUTE).await.unwrap();
+        assert_eq!(store.get(key("/a")).await.unwrap().as_deref(), Some(value));
+    }
+    assert_eq!(store.get(key("/b")).await.unwrap(), None);
+}
+
+async fn a_value_ends_with_its_time(world: World) {
+    let ttl = Duration::from_millis(50);
+    world.store.put(key("/a"), Bytes::from_static(b"short"), ttl).await.unwrap();
+    world.store.put(key("/b"), Bytes::from_static(b"long"), KEEP).await.unwrap();
+    world.outlive(ttl, key("/a")).await;
+    assert!(world.store.get(key("/b")).await.unwrap().is_some());
+    // A new value has a new time.
+    world.store.put(key("/a"), Bytes::from_static(b"again"), KEEP).await.unwrap();
+    assert!(world.store.get(key("/a")).await.unwrap().is_some());
+}
+
+async fn lines_stand_in_the_order_of_their_appends(world: World) {
+    let mut last = PurgeSeq::ZERO;
+    for n in 0..50 {
+        let seq = world.append(&n.to_string()).await;
+        assert!(seq > last && seq == seq.shared());
+        last = seq;
+    }
+    let expected: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+    assert_eq!(world.read(PurgeSeq::ZERO, 100).await, expected);
+}
+
+async fn a_line_comes_back_as_it_was_appended(world: World) {
+    let sent = Purge {
+        tags: vec![("s".into(), Mode::Soft), ("h ä\"\n".into(), Mode::Hard), ("d".into(), Mode::Delete)],
+        source: "default".into(),
+        event_id: "msg_1".into(),
+    };
+    let seq = world.store.append(&sent, KEEP).await.unwrap();
+    let lines = world.store.read_log(PurgeSeq::ZERO, 10, NO_WAIT).await.unwrap();
+    assert_eq!((lines.len(), lines[0].seq, &lines[0].purge), (1, seq, &Some(sent)));
+}
+
+async fn a_reader_goes_on_where_it_was_in_batches(world: World) {
+    let first = world.append("a").await;
+    for tag in ["b", "c", "d"] {
+        world.append(tag).await;
+    }
+    assert_eq!(world.read(first, 2).await, ["b", "c"]);
+    assert_eq!(world.read(first.next_local().shared(), 100).await, ["b", "c", "d"]);
+    assert_eq!(world.read(far(), 10).await, Vec::<String>::new());
+}
+
+async fn a_waiting_reader_wakes_for_a_line(world: World) {
+    let before = world.append("before").await;
+    let waiting = world.store.read_log(before, 10, MINUTE);
+    let append = async {
+        // The reader has asked by now, or will find the line at once: both are right.
+        tokio::task::yield_now().await;
+        world.append("after").await
+    };
+    let (lines, seq) = within(async { tokio::join!(waiting, append) }).await;
+    let lines = lines.unwrap();
+    assert_eq!((lines.len(), lines[0].seq), (1, seq));
+}
+
+async fn a_wait_without_a_line_ends(world: World) {
+    let lines = within(world.store.read_log(PurgeSeq::ZERO, 10, Duration::from_millis(20))).await.unwrap();
+    assert_eq!(lines, []);
+}
+
+async fn a_reader_that_gives_up_does_not_harm_the_next(world: World) {
+    drop(tokio::time::timeout(Duration::from_millis(20), world.store.read_log(PurgeSeq::ZERO, 10, MINUTE)).await);
+    world.append("a").await;
+    assert_eq!(world.read(PurgeSeq::ZERO, 10).await, ["a"]);
+}
+
+async fn a_log_continues_for_who_has_seen_its_beginning(world: World) {
+    assert_eq!(
+        world.store.log_state(PurgeSeq::ZERO).await.unwrap(),
+        LogState::Continues,
+        "empty, and nothing was read"
+    );
+    let first = world.append("a").await;
+    let second = world.append("b").await;
+    for applied in [PurgeSeq::ZERO, first, second, second.next_local()] {
+        assert_eq!(world.store.log_state(applied).await.unwrap(), LogState::Continues, "{applied}");
+    }
+}
+
+async fn a_cut_log_says_where_it_begins(world: World) {
+    let first = world.append("a").await;
+    world.append("b").await;
+    let cut = world.append_and_cut("c").await;
+    assert_eq!(world.store.log_state(first).await.unwrap(), LogState::Trimmed(cut));
+    assert_eq!(world.store.log_state(cut).await.unwrap(), LogState::Continues);
+    assert_eq!(world.store.log_state(PurgeSeq::ZERO).await.unwrap(), LogState::Continues, "a reader that is new");
+    assert_eq!(world.read(first, 10).await, ["c"]);
+}
+
+async fn a_log_that_ends_before_the_reader_is_lost_until_it_is_advanced(world: World) {
+    assert_eq!(world.store.log_state(far()).await.unwrap(), LogState::Lost, "an empty one");
+    world.append("a").await;
+    assert_eq!(world.store.log_state(far()).await.unwrap(), LogState::Lost);
+    world.store.advance_log(far().next_local()).await.unwrap();
+    assert_eq!(world.store.log_state(far()).await.unwrap(), LogState::Continues);
+    // Another node does the same, later or from further back.
+    world.store.advance_log(far()).await.unwrap();
+    world.store.advance_log(PurgeSeq::new(5, 0).unwrap()).await.unwrap();
+    let seq = world.append("b").await;
+    assert!(seq > far(), "{seq}");
+    assert_eq!(world.read(far(), 10).await, ["b"]);
+}
+
+/// Runs each promise on both stores, as a test of its own name.
+macro_rules! contract {
+    ($($promise:ident)*) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(super::World::memory()).await;
+            })*
+        }
+        mod redis {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(super::World::redis().await).await;
+            })*
+        }
+    };
+}
+
+contract! {
+    what_was_put_is_got
+    a_value_ends_with_its_time
+    lines_stand_in_the_order_of_their_appends
+    a_line_comes_back_as_it_was_appended
+    a_reader_goes_on_where_it_was_in_batches
+    a_waiting_reader_wakes_for_a_line
+    a_wait_without_a_line_ends
+    a_reader_that_gives_up_does_not_harm_the_next
+    a_log_continues_for_who_has_seen_its_beginning
+    a_cut_log_says_where_it_begins
+    a_log_that_ends_before_the_reader_is_lost_until_it_is_advanced
+}
+
+/// The store in memory cannot hold garbage.
+#[tokio::test]
+async fn garbage_in_the_stream_keeps_its_place() {
+    let world = World::redis().await;
+    world.append("a").await;
+    let redis = world.redis.as_ref().unwrap();
+    for fields in [&["v", "2", "p", "{}"][..], &["v", "1"], &["v", "1", "p", "17"], &["x", "y"]] {
+        redis.command(&[&["XADD", "contract:purges", "*"], fields].concat()).await;
+    }
+    world.append("b").await;
+    assert_eq!(world.read(PurgeSeq::ZERO, 10).await, ["a", "?", "?", "?", "?", "b"]);
+}

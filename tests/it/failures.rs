@@ -1,0 +1,189 @@
+//! The origin fails: what is served instead, what is shared, and what is never stored.
+
+use std::time::Duration;
+
+use crate::stage::{Answer, Stage, within};
+
+#[tokio::test]
+async fn when_the_origin_is_down_the_stale_answer_serves_within_its_window() {
+    let stage = Stage::new().start().await;
+    stage.get("/store/products").await;
+    stage.origin.close();
+    stage.advance_secs(120 + 600);
+    let reply = stage.get("/store/products").await;
+    assert_eq!((reply.status, reply.detail(), reply.version()), (200, "stale_error.connect_refused".to_owned(), 1));
+    assert_eq!(reply.field("cache-control"), "max-age=0, must-revalidate");
+    stage.advance_secs(3600 - 600);
+    let reply = stage.get("/store/products").await;
+    assert_eq!((reply.status, reply.detail()), (502, "failed.connect_refused".to_owned()));
+}
+
+#[tokio::test]
+async fn an_error_of_the_origin_is_no_better_than_a_stale_answer() {
+    let stage = Stage::new().start().await;
+    stage.get("/store/products").await;
+    for (n, status) in [500, 503, 429].into_iter().enumerate() {
+        stage.advance_secs(720);
+        stage.origin.answer("/store/products", Answer::status(status));
+        let reply = stage.get("/store/products").await;
+        assert_eq!((reply.status, reply.detail()), (200, "stale_error.origin_status".to_owned()), "{status}");
+        assert_eq!(stage.origin.total(), 2 + n);
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_shared_for_error_ttl_and_the_origin_asked_once() {
+    let stage = Stage::new().start().await;
+    stage.origin.answer("/store/products", Answer::status(500));
+    for _ in 0..5 {
+        let reply = stage.get("/store/products").await;
+        assert_eq!((reply.status, reply.detail()), (500, "failed.origin_status".to_owned()));
+        assert_eq!(reply.json()["status"], 500, "the origin's own words");
+    }
+    assert_eq!(stage.origin.total(), 1);
+    stage.advance_secs(1);
+    stage.origin.answer("/store/products", Answer::json("{}"));
+    assert_eq!(stage.get("/store/products").await.detail(), "miss");
+    assert_eq!(stage.get("/store/products").await.detail(), "hit");
+}
+
+#[tokio::test]
+async fn a_failure_is_shared_with_those_who_wait() {
+    let stage = Stage::new().start().await;
+    stage.origin.answer("/store/products", Answer::reset());
+    let hold = stage.origin.hold("/store/products");
+    let readers = [stage.begin("/store/products"), stage.begin("/store/products"), stage.begin("/store/products")];
+    stage.followers(2).await;
+    hold.release();
+    for reader in readers {
+        assert_eq!(within(reader).await.unwrap().status, 502);
+    }
+    // One retry of a fill on a fresh connection is the origin module's affair.
+    assert!(stage.origin.total() <= 2, "{}", stage.origin.total());
+}
+
+#[tokio::test]
+async fn refusals_and_errors_are_never_stored() {
+    let stage = Stage::new().start().await;
+    for status in [400, 401, 403, 405, 429, 500, 501, 502, 503, 504] {
+        let path = format!("/store/products/prod_{status}");
+        let answer = Answer::status(status).header("cache-control", "public, max-age=3600");
+        stage.origin.answer(&path, answer);
+        assert_eq!(stage.get(&path).await.status, status);
+        stage.advance_secs(1);
+        stage.origin.answer(&path, Answer::json("{}"));
+        let reply = stage.get(&path).await;
+        assert_eq!((reply.status, reply.detail()), (200, "miss".to_owned()), "after {status}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_leaves_without_a_lifetime_that_a_cdn_would_believe() {
+    // The rule's Cache-Control is for what the rule expects; a stored 500 is an outage of its own.
+    let stage = Stage::new().also("[route.products]\ncache_control = \"public, max-age=60\"\n").start().await;
+    for status in [500, 503, 429, 403, 400, 404] {
+        stage.origin.answer("/store/products", Answer::status(status));
+        let reply = stage.get("/store/products").await;
+        assert_eq!(reply.status, status);
+        assert!(!reply.field("cache-control").contains("max-age=60"), "{status}: {}", reply.field("cache-control"));
+        stage.advance_secs(1);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_was_cut_off_is_never_stored() {
+    let stage = Stage::new().start().await;
+    let json = "content-type: application/json\r\n";
+    for (n, broken) in [
+        format!("HTTP/1.1 200 OK\r\n{json}content-length: 100\r\n\r\n{{}}"),
+        format!("HTTP/1.1 200 OK\r\n{json}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n"),
+        format!("HTTP/1.1 200 OK\r\n{json}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\nwhat?\r\n"),
+        format!("HTTP/1.1 200 OK\r\n{json}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}"),
+        format!("HTTP/1.1 200 OK\r\n{json}content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{{}}"),
+        "HTTP/1.1 200 OK\r\ncontent-type: appl".to_owned(),
+        "this is not HTTP\r\n\r\n".to_owned(),
+        String::new(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/store/products/prod_{n}");
+        stage.origin.answer(&path, Answer::raw(broken.clone()));
+        let reply = stage.get(&path).await;
+        assert_eq!(reply.status, 502, "{broken:?}");
+        assert!(reply.detail().starts_with("failed."), "{broken:?}: {}", reply.detail());
+        stage.advance_secs(1);
+        stage.origin.answer(&path, Answer::json("{}"));
+        assert_eq!(stage.get(&path).await.detail(), "miss", "{broken:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_an_announced_end_is_shared_with_nobody() {
+    let stage = Stage::new().start().await;
+    stage.origin.answer("/store/products", Answer::json("{}").until_close());
+    let reply = stage.get("/store/products").await;
+    assert_eq!((reply.status, reply.text(), reply.detail()), (200, "{}".to_owned(), "miss.unframed".to_owned()));
+    assert_eq!(stage.get("/store/products").await.detail(), "pass.marker");
+}
+
+#[tokio::test]
+async fn statuses_that_nobody_asked_for_are_failures() {
+    let stage = Stage::new().start().await;
+    for status in [206, 304, 416] {
+        let path = format!("/store/products/prod_{status}");
+        stage.origin.answer(&path, Answer::raw(format!("HTTP/1.1 {status} Odd\r\ncontent-length: 0\r\n\r\n")));
+        let reply = stage.get(&path).await;
+        assert_eq!((reply.status, reply.detail()), (502, "failed.upstream_status".to_owned()), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_origin_is_given_up_and_not_asked_for_each_request() {
+    let stage = Stage::new().also("[origin]\nfirst_byte_timeout = \"100ms\"\n").start().await;
+    stage.origin.answer("/store/products", Answer::silence());
+    for _ in 0..3 {
+        assert_eq!(stage.get("/store/products").await.status, 504);
+    }
+    assert_eq!(stage.origin.total(), 1);
+}
+
+#[tokio::test]
+async fn another_media_type_is_shared_once_and_not_stored() {
+    let stage = Stage::new().start().await;
+    stage.origin.answer(
+        "/store/products",
+        Answer::raw("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 2\r\n\r\nhi"),
+    );
+    for _ in 0..2 {
+        let reply = stage.get("/store/products").await;
+        assert_eq!((reply.text(), reply.detail()), ("hi".to_owned(), "miss".to_owned()));
+    }
+    assert_eq!(stage.metric(0, "endcap_not_stored_total", &[("reason", "content_type")]).await, 2.0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_tagged_is_not_stored() {
+    let stage = Stage::new().start().await;
+    stage.origin.answer("/store/products", Answer::json("{\"half\":"));
+    for _ in 0..2 {
+        assert_eq!(stage.get("/store/products").await.detail(), "miss");
+    }
+    assert_eq!(stage.metric(0, "endcap_not_stored_total", &[("reason", "untaggable")]).await, 2.0);
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_leaves_the_stale_answer_in_its_window() {
+    let stage = Stage::new().start().await;
+    stage.get("/store/products").await;
+    stage.advance_secs(121);
+    stage.origin.answer("/store/products", Answer::status(500));
+    assert_eq!(stage.get("/store/products").await.detail(), "stale");
+    stage.origin.asked(2).await;
+    stage.settled(0).await;
+    assert_eq!(stage.get("/store/products").await.detail(), "stale.origin_status");
+    assert_eq!(stage.origin.total(), 2, "not again within error_ttl");
+    stage.advance(Duration::from_secs(1));
+    assert_eq!(stage.get("/store/products").await.detail(), "stale.origin_status");
+    stage.origin.asked(3).await;
+}

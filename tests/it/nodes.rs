@@ -1,0 +1,213 @@
+//! Several nodes on one Redis: they share what they filled, and forget together.
+
+use crate::stage::{Answer, Delivery, Stage, until, within};
+
+const LIST: &str = "/store/products";
+
+async fn two() -> Stage {
+    Stage::new().redis().await.nodes(2).start().await
+}
+
+/// A fill through the first node, which the second may now find.
+async fn filled(stage: &Stage) {
+    let before = stage.metric(0, "endcap_l2_writes_total", &[("result", "ok")]).await;
+    stage.get(LIST).await;
+    stage.metric_reaches(0, "endcap_l2_writes_total", &[("result", "ok")], before + 1.0).await;
+}
+
+#[tokio::test]
+async fn what_one_node_filled_is_a_hit_on_another() {
+    let stage = two().await;
+    filled(&stage).await;
+    stage.advance_secs(20);
+    let other = stage.get_from(1, LIST).await;
+    assert_eq!(other.field("cache-status"), "endcap; hit; ttl=100; detail=hit_l2");
+    assert_eq!((other.version(), other.field("age")), (1, "20".to_owned()));
+    assert_eq!(stage.get_from(1, LIST).await.detail(), "hit", "and stays in its memory");
+    assert_eq!(stage.origin.total(), 1);
+}
+
+#[tokio::test]
+async fn a_large_answer_goes_through_redis_unchanged() {
+    let stage = two().await;
+    let body = format!("[{}\"\"]", "\"prod_1\",\"ÄÖÜ\\u0000\",".repeat(100_000));
+    stage.origin.answer(LIST, Answer::json(body.clone()).header("x-a", "1").header("x-a", "2"));
+    filled(&stage).await;
+    let other = stage.get_from(1, LIST).await;
+    assert!(other.detail() == "hit_l2" && other.text() == body);
+    assert_eq!(other.field("x-a"), "1, 2");
+}
+
+#[tokio::test]
+async fn a_purge_through_one_node_is_a_miss_on_the_other() {
+    let stage = two().await;
+    filled(&stage).await;
+    assert_eq!(stage.get_from(1, LIST).await.detail(), "hit_l2");
+    stage.origin.publish(2);
+    let said = stage.purge("hard", &["list:product"]).await;
+    assert_eq!(said["durable"], "log");
+    // Once the other has applied it: its memory and the shared tier are both judged by it.
+    stage.applied(1, said["seq"].as_str().unwrap()).await;
+    let reply = stage.get_from(1, LIST).await;
+    assert_eq!((reply.detail(), reply.version()), ("miss".to_owned(), 2));
+}
+
+#[tokio::test]
+async fn a_webhook_to_one_node_purges_all() {
+    let stage = Stage::new().redis().await.nodes(3).start().await;
+    filled(&stage).await;
+    for node in 0..3 {
+        stage.get_from(node, LIST).await;
+    }
+    stage.origin.publish(2);
+    let reply =
+        Delivery::event(&stage, "msg_1", "LinkPublishableApiKeySalesChannel.created", "x").send_to(&stage, 2).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    for node in 0..3 {
+        stage.applied(node, reply.json()["seq"].as_str().unwrap()).await;
+        assert_eq!(stage.get_from(node, LIST).await.version(), 2);
+    }
+}
+
+#[tokio::test]
+async fn what_a_node_refilled_after_a_purge_is_good_for_the_others() {
+    let stage = two().await;
+    filled(&stage).await;
+    let said = stage.purge("hard", &["list:product"]).await;
+    stage.applied(1, said["seq"].as_str().unwrap()).await;
+    filled(&stage).await;
+    assert_eq!(stage.get_from(1, LIST).await.detail(), "hit_l2");
+    assert_eq!(stage.origin.total(), 2);
+}
+
+#[tokio::test]
+async fn a_fill_in_flight_on_one_node_does_not_survive_a_purge_through_another() {
+    let stage = two().await;
+    let hold = stage.origin.hold(LIST);
+    let reader = stage.begin_on(0, LIST);
+    hold.arrived(1).await;
+    stage.origin.publish(2);
+    let said = stage.try_purge(1, "hard", &["list:product"]).await.json();
+    stage.applied(0, said["seq"].as_str().unwrap()).await;
+    hold.release();
+    assert_eq!(within(reader).await.unwrap().version(), 1);
+    for node in [1, 0] {
+        assert_eq!(stage.get_from(node, LIST).await.version(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_purge_that_comes_while_a_node_has_not_heard_of_it_is_in_its_next_answers() {
+    // Node 0 fills after the purge was logged but before it has applied it: what it stores is as of
+    // before, so whoever has applied the purge refuses it.
+    let stage = two().await;
+    let hold = stage.origin.hold(LIST);
+    let reader = stage.begin_on(0, LIST);
+    hold.arrived(1).await;
+    stage.origin.publish(2);
+    let said = stage.try_purge(1, "hard", &["list:product"]).await.json();
+    hold.release();
+    within(reader).await.unwrap();
+    stage.applied(1, said["seq"].as_str().unwrap()).await;
+    assert_eq!(stage.get_from(1, LIST).await.version(), 2, "whatever node 0 has put into Redis");
+}
+
+#[tokio::test]
+async fn a_node_that_starts_later_knows_the_purges_before_it() {
+    let mut stage = Stage::new().redis().await.start().await;
+    filled(&stage).await;
+    let said = stage.purge("hard", &["list:product"]).await;
+    stage.origin.publish(2);
+    let late = stage.add_node();
+    within(stage.node(late).ready()).await;
+    assert_eq!(stage.status(late).await["purges"]["applied"], said["seq"]);
+    let reply = stage.get_from(late, LIST).await;
+    assert_eq!((reply.detail(), reply.version()), ("miss".to_owned(), 2));
+}
+
+#[tokio::test]
+async fn a_node_that_starts_later_uses_what_is_still_good() {
+    let mut stage = Stage::new().redis().await.start().await;
+    stage.purge("hard", &["list:product"]).await;
+    filled(&stage).await;
+    let late = stage.add_node();
+    within(stage.node(late).ready()).await;
+    assert_eq!(stage.get_from(late, LIST).await.detail(), "hit_l2");
+}
+
+#[tokio::test]
+async fn what_is_stale_in_redis_serves_and_is_refreshed_behind() {
+    let stage = two().await;
+    filled(&stage).await;
+    stage.advance_secs(121);
+    stage.origin.publish(2);
+    let stale = stage.get_from(1, LIST).await;
+    assert_eq!((stale.detail(), stale.version()), ("stale".to_owned(), 1));
+    stage.origin.asked(2).await;
+    stage.settled(1).await;
+    assert_eq!(stage.get_from(1, LIST).await.version(), 2);
+}
+
+#[tokio::test]
+async fn what_has_expired_in_redis_serves_when_the_origin_fails() {
+    let stage = two().await;
+    filled(&stage).await;
+    stage.advance_secs(720);
+    stage.origin.answer(LIST, Answer::status(500));
+    for _ in 0..2 {
+        let reply = stage.get_from(1, LIST).await;
+        assert_eq!((reply.status, reply.detail()), (200, "stale_error.origin_status".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn what_has_expired_in_redis_saves_the_body_by_its_validator() {
+    let stage = two().await;
+    stage.origin.answer(LIST, Answer::json("{}").etag("\"1\""));
+    filled(&stage).await;
+    stage.advance_secs(720);
+    assert_eq!(stage.get_from(1, LIST).await.detail(), "renewed");
+    assert_eq!(stage.origin.last().field("if-none-match"), "\"1\"");
+}
+
+#[tokio::test]
+async fn nodes_of_other_namespaces_share_nothing() {
+    let mut stage = Stage::new().redis().await.start().await;
+    filled(&stage).await;
+    let url = stage.redis().url();
+    let other =
+        Stage::new().variable("ENDCAP_REDIS__URL", &url).variable("ENDCAP_REDIS__NAMESPACE", "another").start().await;
+    assert_eq!(other.get(LIST).await.detail(), "miss");
+    other.purge("hard", &["all"]).await;
+    assert_eq!(stage.status(0).await["purges"]["applied"], "0-0");
+}
+
+#[tokio::test]
+async fn private_answers_never_reach_redis() {
+    let mut stage = Stage::new().redis().await.start().await;
+    stage.origin.respond(LIST, |_| Answer::json("{}").header("set-cookie", "a=b"));
+    stage.get(LIST).await;
+    stage.get_with(LIST, &[("authorization", "Bearer vip")]).await;
+    stage.origin.answer("/store/regions", Answer::status(500));
+    stage.get("/store/regions").await;
+    stage.settled(0).await;
+    let keys = stage.redis().command(&["KEYS", "*"]).await;
+    assert_eq!(keys, redis::Value::Array(vec![]));
+}
+
+#[tokio::test]
+async fn every_key_of_ours_has_an_end() {
+    let mut stage = Stage::new().redis().await.start().await;
+    filled(&stage).await;
+    stage.purge("hard", &["list:region"]).await;
+    // The log's own end is set after the purge was acknowledged.
+    let redis = stage.redis();
+    until("the log has an end", async || redis.command(&["TTL", "endcap:purges"]).await != redis::Value::Int(-1)).await;
+    let redis::Value::Array(keys) = redis.command(&["KEYS", "*"]).await else { panic!("KEYS is a list") };
+    assert_eq!(keys.len(), 2);
+    for key in keys {
+        let key: String = redis::from_redis_value(key).unwrap();
+        let redis::Value::Int(ttl) = redis.command(&["TTL", &key]).await else { panic!("TTL is a number") };
+        assert!(key.starts_with("endcap:") && ttl > 0, "{key}: {ttl}");
+    }
+}

@@ -1,0 +1,183 @@
+//! What operations see and may do.
+
+use serde_json::json;
+
+use crate::stage::{Answer, Client, Stage, TOKEN, until, within};
+
+#[tokio::test]
+async fn a_purge_needs_the_token_and_json() {
+    let stage = Stage::new().start().await;
+    stage.get("/store/products").await;
+    let order = json!({ "tags": ["all"] }).to_string();
+    let bearer = format!("Bearer {TOKEN}");
+    let json_type = ("content-type", "application/json");
+    for (headers, status) in [
+        (vec![json_type], 401),
+        (vec![json_type, ("authorization", "Bearer wrong")], 401),
+        (vec![json_type, ("authorization", TOKEN)], 401),
+        (vec![json_type, ("authorization", &bearer), ("authorization", &bearer)], 401),
+        (vec![("authorization", &bearer)], 415),
+        (vec![("authorization", &bearer), ("content-type", "text/plain")], 415),
+    ] {
+        let reply = stage.ops(0, "POST", "/purge", &headers, order.as_bytes()).await;
+        assert_eq!(reply.status, status, "{headers:?}");
+        assert_eq!(stage.get("/store/products").await.detail(), "hit");
+    }
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json; charset=utf-8")];
+    assert_eq!(stage.ops(0, "POST", "/purge", &headers, order.as_bytes()).await.status, 200);
+    assert_eq!(stage.get("/store/products").await.detail(), "miss");
+    assert_eq!(stage.metric(0, "endcap_rejected_requests_total", &[("reason", "ops_token")]).await, 4.0);
+}
+
+#[tokio::test]
+async fn without_a_token_of_ours_purging_by_hand_is_closed() {
+    let stage = Stage::new().variable("ENDCAP_OPS__TOKEN", "").start().await;
+    assert_eq!(stage.try_purge(0, "hard", &["all"]).await.status, 403);
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_meant_is_refused() {
+    let stage = Stage::new().start().await;
+    let bearer = format!("Bearer {TOKEN}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    for order in [
+        "",
+        "[]",
+        "{}",
+        r#"{"tags":"all"}"#,
+        r#"{"tags":[]}"#,
+        r#"{"tags":[""]}"#,
+        r#"{"tags":["all"],"mode":"gently"}"#,
+        r#"{"tags":["all"],"modus":"hard"}"#,
+    ] {
+        let reply = stage.ops(0, "POST", "/purge", &headers, order.as_bytes()).await;
+        assert_eq!(reply.status, 400, "{order}");
+        assert!(!reply.json()["error"].as_str().unwrap().is_empty());
+    }
+    assert_eq!(stage.status(0).await["purges"]["applied"], "0-0");
+}
+
+#[tokio::test]
+async fn a_node_is_alive_and_ready_and_says_what_it_holds() {
+    let stage = Stage::new().start().await;
+    assert_eq!(stage.ops(0, "GET", "/livez", &[], b"").await.status, 200);
+    assert_eq!(stage.ops(0, "GET", "/readyz", &[], b"").await.status, 200);
+    stage.get("/store/products").await;
+    stage.get("/store/products").await;
+    until("housekeeping has counted the entry", async || stage.status(0).await["l1"]["entries"] == 1).await;
+    let status = stage.status(0).await;
+    assert_eq!(
+        (&status["ready"], &status["requests"]["hit"], &status["requests"]["miss"]),
+        (&json!(true), &json!(1), &json!(1))
+    );
+    assert_eq!((&status["purges"]["log"], &status["purges"]["connected"]), (&json!("memory"), &json!(true)));
+    assert!(status["l1"]["bytes"].as_u64().unwrap() > 100);
+}
+
+#[tokio::test]
+async fn pages_answer_to_their_method_alone() {
+    let stage = Stage::new().start().await;
+    for (method, target, status) in [
+        ("POST", "/metrics", 405),
+        ("GET", "/purge", 405),
+        ("DELETE", "/status", 405),
+        ("GET", "/nothing", 404),
+        ("HEAD", "/metrics", 200),
+        ("GET", "/", 200),
+    ] {
+        assert_eq!(stage.ops(0, method, target, &[], b"").await.status, status, "{method} {target}");
+    }
+}
+
+#[tokio::test]
+async fn every_metric_parses_and_says_what_it_means() {
+    let stage = Stage::new().start().await;
+    stage.get("/store/products").await;
+    stage.get("/store/products?locale=a&locale=b").await;
+    stage.get("/store/carts/cart_1").await;
+    stage.purge("soft", &["all"]).await;
+    let text = stage.metrics(0).await;
+    let mut helped = std::collections::HashSet::new();
+    let mut typed = std::collections::HashSet::new();
+    let mut series = std::collections::HashSet::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap();
+            assert!(help.len() > 10 && help.ends_with('.'), "{line}");
+            assert!(helped.insert(name.to_owned()), "twice: {line}");
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            typed.insert(name.to_owned());
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+        } else {
+            let (id, value) = line.rsplit_once(' ').unwrap();
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            assert!(series.insert(id.to_owned()), "twice: {line}");
+            let name = id.split('{').next().unwrap();
+            let base =
+                ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+            assert!(name.starts_with("endcap_") && (typed.contains(name) || typed.contains(base)), "{line}");
+        }
+    }
+    assert_eq!(helped, typed);
+}
+
+#[tokio::test]
+async fn no_byte_of_a_client_becomes_a_label() {
+    let stage = Stage::new().start().await;
+    for target in ["/store/products/zebra", "/zebra", "/store/products?zebra=zebra", "/store/products?q=zebra"] {
+        stage.get_with(target, &[("x-publishable-api-key", "zebra"), ("user-agent", "zebra")]).await;
+        stage.ask("ZEBRA", target, &[], b"").await;
+    }
+    stage.purge("hard", &["zebra_1", "zebra:2"]).await;
+    assert!(!stage.metrics(0).await.contains("zebra"));
+    assert!(!stage.metrics(0).await.contains("ZEBRA"));
+}
+
+#[tokio::test]
+async fn series_are_bounded_by_the_configuration() {
+    let stage = Stage::new().start().await;
+    stage.get("/store/products").await;
+    let before = stage.metrics(0).await.lines().count();
+    for n in 0..50 {
+        stage.get(&format!("/store/products/prod_{n}")).await;
+        stage.get(&format!("/odd/{n}")).await;
+    }
+    assert!(stage.metrics(0).await.lines().count() <= before + 10);
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_under_way_and_takes_nothing_new() {
+    let stage = Stage::new().start().await;
+    let hold = stage.origin.hold("/store/products");
+    let (fill, pass) = (stage.begin("/store/products"), stage.begin("/store/products?unknown=1"));
+    hold.arrived(2).await;
+    let mut idle = stage.client(0).await;
+    idle.get("/store/regions").await;
+    let stop = async {
+        stage.node(0).stop().await;
+    };
+    let rest = async {
+        // Whoever connects from now on is refused; the idle connection ends.
+        until("the port is closed", async || tokio::net::TcpStream::connect(stage.address(0)).await.is_err()).await;
+        assert!(idle.reply("GET").await.is_err());
+        hold.release();
+        for reader in [fill, pass] {
+            let reply = within(reader).await.unwrap();
+            assert_eq!((reply.status, reply.version()), (200, 1));
+            assert_eq!(reply.field("connection"), "close");
+        }
+    };
+    within(async { tokio::join!(stop, rest) }).await;
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_ever_for_a_reader_that_takes_nothing() {
+    let stage = Stage::new().also("[listen]\ndrain_timeout = \"200ms\"\n").start().await;
+    stage.origin.answer("/store/regions", Answer::json(format!("\"{}\"", "x".repeat(8 << 20))));
+    stage.get("/store/regions").await;
+    let mut slow = Client::connect(stage.address(0)).await;
+    slow.send("GET", "/store/regions", &[], b"").await;
+    slow.head().await.unwrap();
+    within(stage.node(0).stop()).await;
+}

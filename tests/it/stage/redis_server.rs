@@ -1,0 +1,101 @@
+//! A `redis-server` of the test's own, on a socket in a temporary folder.
+
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::{until, within};
+
+/// Gone with the test.
+pub(crate) struct RedisServer {
+    folder: TempDir,
+    child: Option<Child>,
+}
+
+impl RedisServer {
+    /// The place alone; nobody listens there yet.
+    pub(crate) fn absent() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), child: None }
+    }
+
+    pub(crate) async fn start() -> Self {
+        let mut server = Self::absent();
+        server.run().await;
+        server
+    }
+
+    /// Starts it, empty, and waits until it answers.
+    pub(crate) async fn run(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let started = Command::new("redis-server")
+            .args(["--port", "0", "--unixsocket", &self.socket(), "--save", "", "--appendonly", "no", "--dir"])
+            .arg(self.folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.child = Some(started.unwrap_or_else(|error| {
+            panic!(
+                "redis-server cannot be started ({error}); these tests need it: \
+                 `apt-get install redis-server`, `brew install redis`, or https://redis.io/docs/install"
+            )
+        }));
+        until("redis-server answers", async || self.try_command(&["PING"]).await.is_ok()).await;
+    }
+
+    fn socket(&self) -> String {
+        self.folder.path().join("s").to_str().unwrap().to_owned()
+    }
+
+    /// The address for a configuration.
+    pub(crate) fn url(&self) -> String {
+        format!("redis+unix://{}", self.socket())
+    }
+
+    pub(crate) fn address(&self) -> redis::ConnectionAddr {
+        redis::ConnectionAddr::Unix(self.socket().into())
+    }
+
+    /// It takes connections and says nothing more.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    /// It is gone from one moment to the next, with all it held.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Sends a command of the test's own.
+    pub(crate) async fn command(&self, words: &[&str]) -> redis::Value {
+        within(self.try_command(words)).await.unwrap()
+    }
+
+    async fn try_command(&self, words: &[&str]) -> redis::RedisResult<redis::Value> {
+        let client = redis::Client::open(format!("unix://{}", self.socket()))?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let mut command = redis::cmd(words[0]);
+        for word in &words[1..] {
+            command.arg(*word);
+        }
+        command.query_async(&mut connection).await
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Bodies that do not fit in the hand: uploads, events, and answers too large to store.
+
+use bytes::Bytes;
+
+use crate::stage::{Answer, Stage, until, within};
+
+#[tokio::test]
+async fn an_upload_streams_through_a_pass() {
+    let stage = Stage::new().start().await;
+    let body: Vec<u8> = (0..20_u32 << 20).map(|n| (n % 251) as u8).collect();
+    let mut client = stage.client(0).await;
+    let head = format!("POST /uploads HTTP/1.1\r\nhost: shop.example\r\ncontent-length: {}\r\n\r\n", body.len());
+    client.write(head.as_bytes()).await;
+    let (first, rest) = body.split_at(1 << 20);
+    client.write(first).await;
+    // The origin has it before the rest was sent.
+    stage.origin.received(first.len()).await;
+    client.write(rest).await;
+    assert_eq!(client.reply("POST").await.unwrap().status, 200);
+    assert!(stage.origin.last().body == body, "every byte in its place");
+}
+
+#[tokio::test]
+async fn a_chunked_request_streams_through_a_pass() {
+    let stage = Stage::new().start().await;
+    let mut client = stage.client(0).await;
+    client.write(b"POST /uploads HTTP/1.1\r\nhost: shop.example\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    client.write(b"5\r\nhello\r\n").await;
+    stage.origin.received(5).await;
+    client.write(b"1;ext=1\r\n \r\n5\r\nworld\r\n0\r\ntrailer: dropped\r\n\r\n").await;
+    assert_eq!(client.reply("POST").await.unwrap().status, 200);
+    let seen = stage.origin.last();
+    assert_eq!((&*seen.body, seen.field("trailer")), (&b"hello world"[..], ""));
+    assert_eq!(client.get("/store/regions").await.status, 200, "the connection goes on");
+}
+
+#[tokio::test]
+async fn an_upload_that_its_client_cuts_off_never_looks_whole_to_the_origin() {
+    let stage = Stage::new().start().await;
+    let mut client = stage.client(0).await;
+    client
+        .write(b"POST /uploads HTTP/1.1\r\nhost: shop.example\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        .await;
+    stage.origin.received(5).await;
+    drop(client);
+    until("the origin's connection ends", async || stage.origin.ended() == 1).await;
+    assert_eq!(stage.origin.total(), 0);
+}
+
+#[tokio::test]
+async fn events_arrive_one_by_one() {
+    let stage = Stage::new().start().await;
+    let (events, answer) = Answer::pieces("text/event-stream");
+    stage.origin.answer("/store/stream", answer);
+    let mut client = stage.client(0).await;
+    client.send("GET", "/store/stream", &[], b"").await;
+    assert_eq!(client.head().await.unwrap().field("content-type"), "text/event-stream");
+    for n in 0..3 {
+        let event = Bytes::from(format!("data: {n}\n\n"));
+        events.send(event.clone()).await.unwrap();
+        // Each before the next is sent.
+        assert_eq!(client.chunk().await.unwrap(), Some(event));
+    }
+    drop(events);
+    assert_eq!(client.chunk().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn when_the_reader_of_a_stream_leaves_the_origin_is_let_go() {
+    let stage = Stage::new().start().await;
+    let (events, answer) = Answer::pieces("text/event-stream");
+    stage.origin.answer("/store/stream", answer);
+    let mut client = stage.client(0).await;
+    client.send("GET", "/store/stream", &[], b"").await;
+    client.head().await.unwrap();
+    drop(client);
+    until("the origin's connection ends", async || {
+        // It notices when it writes.
+        drop(events.try_send(Bytes::from_static(b"data: x\n\n")));
+        stage.origin.ended() == 1
+    })
+    .await;
+}
+
+/// An answer larger than what is stored.
+async fn too_large(answer: impl Fn(String) -> Answer) {
+    let stage = Stage::new().also("[memory]\nobject_max = \"1MiB\"\n").start().await;
+    let body = format!("\"{}\"", "x".repeat(3 << 20));
+    stage.origin.answer("/store/products", answer(body.clone()));
+    let hold = stage.origin.hold("/store/products");
+    let readers = [stage.begin("/store/products"), stage.begin("/store/products")];
+    stage.followers(1).await;
+    hold.release();
+    let mut details = Vec::new();
+    for reader in readers {
+        let reply = within(reader).await.unwrap();
+        assert!(reply.body == body, "{} bytes", reply.body.len());
+        details.push(reply.detail());
+    }
+    details.sort();
+    assert_eq!(details, ["miss.too_large", "pass.unshareable"]);
+    assert_eq!(stage.get("/store/products").await.detail(), "pass.marker");
+}
+
+#[tokio::test]
+async fn an_answer_too_large_by_its_length_streams_and_is_not_stored() {
+    too_large(Answer::json).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_proves_too_large_streams_from_its_first_byte_and_is_not_stored() {
+    too_large(|body| Answer::json(body).chunked()).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_the_origin_cuts_off_does_not_look_whole() {
+    let stage = Stage::new().start().await;
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    for broken in [
+        format!("{head}content-length: 100\r\n\r\n{{}}"),
+        format!("{head}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n"),
+    ] {
+        stage.origin.answer("/store/carts/cart_1", Answer::raw(broken));
+        let mut client = stage.client(0).await;
+        client.send("GET", "/store/carts/cart_1", &[], b"").await;
+        assert!(client.reply("GET").await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_large_answer_that_fits_is_stored_whole() {
+    let stage = Stage::new().start().await;
+    let body = format!("\"{}\"", "x".repeat(9_800_000));
+    stage.origin.answer("/store/products", Answer::json(body.clone()).chunked());
+    for detail in ["miss", "hit"] {
+        let reply = stage.get("/store/products").await;
+        assert_eq!(reply.detail(), detail);
+        assert!(reply.body == body);
+        assert_eq!(reply.field("content-length"), body.len().to_string());
+    }
+}

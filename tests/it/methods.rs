@@ -71,3 +71,30 @@ async fn a_write_through_us_does_not_purge_what_it_changed() {
     assert_eq!(stage.ask("POST", "/store/products/prod_1", &[], b"{}").await.detail(), "pass.method");
     assert_eq!(stage.get("/store/products/prod_1").await.detail(), "hit");
 }
+
+#[tokio::test]
+async fn an_upgrade_goes_no_further_where_no_route_says_so() {
+    let stage = Stage::new().start().await;
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")];
+    stage.get_with("/store/carts/cart_1", &upgrade).await;
+    assert_eq!(stage.origin.last().field("upgrade"), "");
+    let switched = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    stage.origin.answer("/store/carts/cart_1", Answer::raw(switched));
+    assert_eq!(stage.get_with("/store/carts/cart_1", &upgrade).await.status, 502);
+}
+
+#[tokio::test]
+async fn what_concerns_one_hop_alone_stays_on_it() {
+    let stage = Stage::new().start().await;
+    let answer = Answer::json("{}").header("connection", "x-inner").header("x-inner", "1").header("keep-alive", "9");
+    stage.origin.answer("/store/carts/cart_1", answer.clone());
+    stage.origin.answer("/store/regions", answer);
+    let headers =
+        [("connection", "x-outer, keep-alive"), ("x-outer", "1"), ("te", "trailers"), ("proxy-connection", "x")];
+    for target in ["/store/carts/cart_1", "/store/regions", "/store/regions"] {
+        let reply = stage.get_with(target, &headers).await;
+        let seen = stage.origin.last();
+        assert!(["x-outer", "te", "proxy-connection", "keep-alive"].iter().all(|name| seen.field(name).is_empty()));
+        assert!(["x-inner", "keep-alive"].iter().all(|name| reply.field(name).is_empty()), "{reply:?}");
+    }
+}

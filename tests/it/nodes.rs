@@ -211,3 +211,31 @@ async fn every_key_of_ours_has_an_end() {
         assert!(key.starts_with("endcap:") && ttl > 0, "{key}: {ttl}");
     }
 }
+
+#[tokio::test]
+async fn a_refresh_finds_what_another_node_has_refreshed() {
+    let stage = two().await;
+    filled(&stage).await;
+    stage.get_from(1, LIST).await;
+    stage.advance_secs(121);
+    stage.origin.publish(2);
+    assert_eq!(stage.get_from(0, LIST).await.detail(), "stale");
+    stage.metric_reaches(0, "endcap_l2_writes_total", &[("result", "ok")], 2.0).await;
+    assert_eq!(stage.get_from(1, LIST).await.detail(), "stale");
+    stage.settled(1).await;
+    let fresh = stage.get_from(1, LIST).await;
+    assert_eq!((fresh.detail(), fresh.version()), ("hit".to_owned(), 2));
+    assert_eq!(stage.origin.total(), 2, "one refresh for both");
+}
+
+#[tokio::test]
+async fn a_deleted_answer_in_redis_serves_nobody_even_when_the_origin_fails() {
+    let stage = two().await;
+    filled(&stage).await;
+    let said = stage.purge("delete", &["list:product"]).await;
+    stage.applied(1, said["seq"].as_str().unwrap()).await;
+    stage.origin.answer(LIST, Answer::status(500));
+    for node in [0, 1, 1] {
+        assert_eq!(stage.get_from(node, LIST).await.status, 500);
+    }
+}

@@ -174,3 +174,15 @@ async fn a_slow_reader_does_not_hold_up_another() {
     assert_eq!(stage.get("/store/regions").await.body.len(), body.len());
     assert_eq!(slow.reply("GET").await.unwrap().body, body);
 }
+
+#[tokio::test]
+async fn a_head_of_what_is_ones_own_has_no_body_either() {
+    let stage = Stage::new().start().await;
+    stage.origin.answer("/store/regions", Answer::json("{}").header("set-cookie", "a=b"));
+    let mut client = stage.client(0).await;
+    for detail in ["miss.set_cookie", "pass.marker"] {
+        let head = client.ask("HEAD", "/store/regions", &[], b"").await;
+        assert_eq!((head.status, head.detail().as_str(), head.field("content-length").as_str()), (200, detail, "2"));
+    }
+    assert_eq!(client.get("/store/regions").await.text(), "{}", "the connection goes on");
+}

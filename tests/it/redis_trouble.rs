@@ -252,3 +252,26 @@ async fn a_log_that_was_cut_while_nobody_looked_costs_refills_and_nothing_worse(
     stage.applied(0, "99999999999999-1").await;
     assert_eq!(stage.get(LIST).await.detail(), "miss", "what was cut may have named it");
 }
+
+#[tokio::test]
+async fn a_node_says_when_redis_has_fallen_silent_and_follows_again_when_it_speaks() {
+    let mut stage = one().await;
+    stage.redis().pause();
+    // The follower's patience is real time: its wait, and the deadlines of a connection and a command.
+    connected(&stage, false).await;
+    assert_eq!(stage.metric(0, "endcap_log_connected", &[]).await, 0.0);
+    assert_eq!(stage.ops(0, "GET", "/readyz", &[], b"").await.status, 200, "it has caught up once, and serves");
+    stage.redis().resume();
+    connected(&stage, true).await;
+    stage.get(LIST).await;
+    stage.purge("hard", &["list:product"]).await;
+    assert_eq!(stage.get(LIST).await.detail(), "miss");
+}
+
+#[tokio::test]
+async fn a_node_stops_while_redis_is_silent() {
+    let mut stage = one().await;
+    stage.redis().pause();
+    stage.get(LIST).await;
+    crate::stage::within(stage.node(0).stop()).await;
+}

@@ -15,7 +15,7 @@ use crate::policy::key::KeyHash;
 use crate::policy::purge::{Purge, PurgeSeq};
 
 /// What all nodes share: entries and the purge log. One of the three seams; the Redis store and the
-/// memory store pass the same contract (`tests/contract.rs`).
+/// memory store pass the same contract (`tests/it/contract.rs`).
 pub trait SharedStore: Send + Sync + fmt::Debug {
     /// The stored bytes of a key.
     fn get(&self, key: KeyHash) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>>;

@@ -106,6 +106,9 @@ impl Builder {
         ];
         if let Some(redis) = &self.redis {
             environment.push(("ENDCAP_REDIS__URL".to_owned(), redis.url()));
+            // A busy machine is no slow Redis; who tests a slow one sets the deadline of a node in service.
+            environment.push(("ENDCAP_REDIS__DEADLINE".to_owned(), "2s".to_owned()));
+            environment.push(("ENDCAP_REDIS__CONNECT_TIMEOUT".to_owned(), "2s".to_owned()));
         }
         environment.retain(|(name, _)| !self.environment.iter().any(|(own, _)| own == name));
         environment.extend(self.environment);

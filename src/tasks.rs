@@ -29,6 +29,28 @@ impl Tasks {
         tokio::spawn(self.tracker.track_future(task))
     }
 
+    /// Does work that takes no I/O but time. Above `HEAVY_BYTES` it goes to a thread of its own: a list of
+    /// 10 MB takes milliseconds to read, and hits must not wait for it.
+    pub async fn compute<T, F>(bytes: usize, work: F) -> T
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        /// A quarter of a millisecond of JSON.
+        const HEAVY_BYTES: usize = 128 * 1024;
+        if bytes <= HEAVY_BYTES {
+            return work();
+        }
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Blocking work is cancelled only when the runtime goes, and then so are we.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
     /// Is cancelled when the process begins to stop.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stop

@@ -24,6 +24,7 @@ use crate::policy::tags::{TAGS_MAX, Tags};
 use crate::policy::time::Timestamp;
 use crate::store::l1::Slot;
 use crate::store::wire;
+use crate::tasks::Tasks;
 
 /// Where the leader's own answer goes when nobody else may have it.
 type Own = Option<oneshot::Sender<(Response<Body>, Unshareable)>>;
@@ -72,7 +73,12 @@ impl Fill {
         let shared = self.shared.as_ref()?;
         let outcome = match shared.get(job.key.hash()).await {
             Ok(None) => Err("l2_absent"),
-            Ok(Some(bytes)) => self.codec.decode(job.key.text(), &bytes, &self.purges).map_err(wire::WireError::reason),
+            Ok(Some(bytes)) => {
+                let (codec, key, purges) = (self.codec.clone(), job.key.clone(), Arc::clone(&self.purges));
+                let length = bytes.len();
+                let read = move || codec.decode(key.text(), &bytes, &purges).map_err(wire::WireError::reason);
+                Tasks::compute(length, read).await
+            }
             Err(error) => Err(error.reason()),
         };
         self.metrics.l2_read(outcome.as_ref().err().copied());
@@ -135,13 +141,10 @@ impl Fill {
             Err(error) => return self.origin_failed(job, &error),
         };
         let now = self.clock.now();
-        let view = job.key.view().expect("a key that a request was given can be read");
-        let mut tags = Tags::new();
-        tags.add_request(&job.rule, &view);
-        tags.add_headers(&job.rule, &head.headers);
-        if once.is_none() && tags.add_body(&job.rule, &body).is_err() {
+        let (tags, readable) = tags(job, &head.headers, &body, once.is_none()).await;
+        if !readable {
             // What it shows cannot be known, so no purge could find it.
-            once = Some(ShareOnce::Untaggable);
+            once.get_or_insert(ShareOnce::Untaggable);
         }
         let (tags, collapsed) = tags.finish(TAGS_MAX);
         self.metrics.tags_collapsed(&job.rule, collapsed);
@@ -212,7 +215,7 @@ impl Fill {
     }
 
     /// Puts an entry where the other nodes find it.
-    pub(super) async fn share(&self, key: &Key, entry: &Entry) {
+    pub(super) async fn share(&self, key: &Key, entry: &Arc<Entry>) {
         let Some(shared) = &self.shared else { return };
         if matches!(self.purges.check(entry), Purged::Hard | Purged::Deleted) {
             return;
@@ -221,7 +224,9 @@ impl Fill {
         if ttl.is_zero() {
             return;
         }
-        let outcome = shared.put(key.hash(), self.codec.encode(entry), ttl).await;
+        let (codec, written) = (self.codec.clone(), Arc::clone(entry));
+        let value = Tasks::compute(entry.body.len(), move || codec.encode(&written)).await;
+        let outcome = shared.put(key.hash(), value, ttl).await;
         self.metrics.l2_write(outcome.as_ref().err().map(crate::store::StoreError::reason));
     }
 
@@ -284,6 +289,23 @@ impl Fill {
         self.l1.put(job.key.hash(), Slot::Failed { until, failure: Arc::clone(&failure), previous });
         Landed::Failed(failure)
     }
+}
+
+/// The tags of an answer, and whether its body could be searched for them.
+async fn tags(job: &Job, headers: &http::HeaderMap, body: &Bytes, is_searched: bool) -> (Tags, bool) {
+    let view = job.key.view().expect("a key that a request was given can be read");
+    let mut tags = Tags::new();
+    tags.add_request(&job.rule, &view);
+    tags.add_headers(&job.rule, headers);
+    if !is_searched {
+        return (tags, true);
+    }
+    let (rule, body) = (Arc::clone(&job.rule), body.clone());
+    Tasks::compute(body.len(), move || {
+        let searched = tags.add_body(&rule, &body);
+        (tags, searched.is_ok())
+    })
+    .await
 }
 
 /// An answer that one client alone reads may be as slow as a passed one.

@@ -160,7 +160,7 @@ impl RedisStore {
         self.managers[at].clone()
     }
 
-    /// A read or a write of an entry: bounded, and spared while the breaker is open.
+    /// A read of an entry: bounded, and spared while the breaker is open.
     async fn spared<T: FromRedisValue>(&self, command: Cmd) -> Result<T, StoreError> {
         if !self.breaker().admits(self.clock.now()) {
             return Err(StoreError::Open);
@@ -224,7 +224,15 @@ impl SharedStore for RedisStore {
     fn put(&self, key: KeyHash, value: Bytes, ttl: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
         let mut command = redis::cmd("SET");
         command.arg(self.entry_key(key)).arg(&value[..]).arg("PX").arg(millis(ttl).max(1));
-        async move { self.spared::<()>(command).await }.boxed()
+        async move {
+            // Nobody waits for a write, and a large one is slow without Redis being sick: it has more
+            // time than a read, and says nothing to the breaker.
+            if self.is_open() {
+                return Err(StoreError::Open);
+            }
+            self.ask::<()>(command, self.settings.append_deadline).await
+        }
+        .boxed()
     }
 
     fn append<'s>(&'s self, purge: &'s Purge, keep: Duration) -> BoxFuture<'s, Result<PurgeSeq, StoreError>> {
@@ -378,7 +386,8 @@ fn entries(found: redis::Value) -> Result<Vec<LogLine>, StoreError> {
 fn purge(fields: &[Vec<u8>]) -> Option<Purge> {
     let field = |name: &[u8]| fields.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_slice());
     (field(b"v")? == LINE_VERSION.as_bytes()).then_some(())?;
-    let line: Line = serde_json::from_slice(field(b"p")?).ok()?;
+    // A list would be taken for the fields in order.
+    let line: Line = serde_json::from_slice(field(b"p").filter(|text| text.starts_with(b"{"))?).ok()?;
     let with = |mode| move |tag| (tag, mode);
     let tags = line.soft.into_iter().map(with(Mode::Soft));
     let tags = tags.chain(line.hard.into_iter().map(with(Mode::Hard)));

@@ -149,25 +149,26 @@ pub fn entry(
         cors.apply(request.get(header::ORIGIN), &mut headers);
     }
     let is_error = entry.status.is_client_error() || entry.status.is_server_error();
-    let control = match said.outcome {
+    match said.outcome {
         // Nobody downstream may store it as fresh.
-        Outcome::Stale | Outcome::StaleError => Some("max-age=0, must-revalidate"),
-        // What we do not keep nobody downstream should, whatever the origin says of its error.
-        Outcome::Failed => Some("no-store"),
-        Outcome::Miss | Outcome::Collapsed if is_error && !said.stored => Some("no-store"),
+        Outcome::Stale | Outcome::StaleError => {
+            shorten(&mut headers, HeaderValue::from_static("max-age=0, must-revalidate"));
+        }
+        // What we do not keep nobody downstream should, whatever the origin says of its error. Where it
+        // says nothing of a lifetime, nor do we.
+        Outcome::Failed | Outcome::Miss | Outcome::Collapsed if is_error && !said.stored => {
+            if headers.contains_key(header::CACHE_CONTROL) || LIFETIMES.iter().any(|name| headers.contains_key(name)) {
+                shorten(&mut headers, HeaderValue::from_static("no-store"));
+            }
+        }
         Outcome::Hit
         | Outcome::HitL2
         | Outcome::Miss
         | Outcome::Renewed
         | Outcome::Collapsed
+        | Outcome::Failed
         | Outcome::Pass
-        | Outcome::Refused => None,
-    };
-    if let Some(control) = control {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(control));
-        for name in &LIFETIMES {
-            headers.remove(name);
-        }
+        | Outcome::Refused => {}
     }
     let known = entry.status == StatusCode::OK && exchange::not_modified(request, &entry.headers);
     let mut response = Response::new(if known || head { Body::Empty } else { Body::from(entry.body.clone()) });
@@ -178,6 +179,14 @@ pub fn entry(
     }
     *response.headers_mut() = headers;
     response
+}
+
+/// Replaces all that speaks of an answer's lifetime.
+fn shorten(headers: &mut HeaderMap, control: HeaderValue) {
+    headers.insert(header::CACHE_CONTROL, control);
+    for name in &LIFETIMES {
+        headers.remove(name);
+    }
 }
 
 /// A short answer of our own.

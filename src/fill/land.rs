@@ -1,6 +1,6 @@
 //! What a flight does, from take-off to landing.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
@@ -166,6 +166,7 @@ impl Fill {
             as_of: began.as_of,
             began: began.at,
             seen,
+            head: OnceLock::new(),
         });
         if failed {
             return self.failed(job, head.status, "origin_status", Some(entry));
@@ -199,6 +200,7 @@ impl Fill {
             as_of: began.as_of,
             began: began.at,
             seen: self.purges.judge(&previous.tags, began.as_of),
+            head: OnceLock::new(),
         });
         self.store(job, entry, StatusCode::NOT_MODIFIED)
     }

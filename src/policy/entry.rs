@@ -1,5 +1,6 @@
 //! A stored answer, and what is known of it.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -50,9 +51,32 @@ pub struct Entry {
     pub began: Timestamp,
     /// What the purge index last said of it.
     pub seen: Seen,
+    /// The head as bytes, made at the first plain hit.
+    pub head: OnceLock<Bytes>,
 }
 
 impl Entry {
+    /// The status line and the fields as HTTP/1.1 has them, but for those that each answer says anew.
+    pub fn head(&self) -> &Bytes {
+        self.head.get_or_init(|| {
+            let mut head = Vec::with_capacity(512);
+            head.extend_from_slice(b"HTTP/1.1 ");
+            head.extend_from_slice(self.status.as_str().as_bytes());
+            head.push(b' ');
+            head.extend_from_slice(self.status.canonical_reason().unwrap_or("").as_bytes());
+            head.extend_from_slice(b"\r\n");
+            for (name, value) in &self.headers {
+                if name != http::header::AGE && name != super::exchange::CACHE_STATUS {
+                    head.extend_from_slice(name.as_str().as_bytes());
+                    head.extend_from_slice(b": ");
+                    head.extend_from_slice(value.as_bytes());
+                    head.extend_from_slice(b"\r\n");
+                }
+            }
+            Bytes::from(head)
+        })
+    }
+
     /// Memory that the entry holds, bookkeeping included: bytes, as its tier counts them.
     pub fn weight(&self) -> usize {
         /// The entry itself, its reference counts, and the cache's node and frequency sketch (measured: DEPENDENCIES of moka 240 to 280).
@@ -61,7 +85,8 @@ impl Entry {
         const FIELD: usize = 112;
         let fields: usize =
             self.headers.iter().map(|(name, value)| name.as_str().len() + value.as_bytes().len() + FIELD).sum();
-        BOOKKEEPING + self.key.len() + fields + self.body.len() + size_of_val(&*self.tags)
+        // The head as bytes may come later: counted from the first.
+        BOOKKEEPING + self.key.len() + 2 * fields + self.body.len() + size_of_val(&*self.tags)
     }
 }
 

@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
+use super::plain::PlainHead;
 use super::query::canonical_locale;
 use super::route::{HeaderKind, KeyHeader, Rule};
 
@@ -134,6 +135,31 @@ impl Key {
         host: &str,
         headers: &HeaderMap,
     ) -> Result<Self, KeyTrouble> {
+        Self::build(rule, path, query, host, |header| header_value(header, headers))
+    }
+
+    /// As [`Key::of_request`], for a head that was read as bytes.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn of_plain(rule: &Rule, head: &PlainHead<'_>) -> Result<Self, KeyTrouble> {
+        Self::build(rule, head.path, head.query, &head.host, |header| {
+            let same = |(name, _): &&(&str, &[u8])| name.eq_ignore_ascii_case(header.name.as_str());
+            let mut values = head.fields.iter().filter(same).map(|(_, value)| value.trim_ascii());
+            match (values.next(), values.next()) {
+                (_, Some(_)) => Err(KeyTrouble::HeaderRepeated),
+                (value, None) => Ok(value.filter(|value| !value.is_empty())),
+            }
+        })
+    }
+
+    fn build<'v>(
+        rule: &Rule,
+        path: &str,
+        query: Option<&str>,
+        host: &str,
+        value_of: impl Fn(&KeyHeader) -> Result<Option<&'v [u8]>, KeyTrouble>,
+    ) -> Result<Self, KeyTrouble> {
         thread_local! {
             static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
         }
@@ -152,7 +178,7 @@ impl Key {
             push(text, if rule.host_in_key { host.as_bytes() } else { b"" });
             let answered_here = |header: &&KeyHeader| header.kind == HeaderKind::Origin && rule.cors.is_some();
             for header in rule.headers.iter().filter(|header| !answered_here(header)) {
-                if let Some(value) = header_value(header, headers)? {
+                if let Some(value) = value_of(header)? {
                     push(text, header.name.as_str().as_bytes());
                     match (header.kind, std::str::from_utf8(value)) {
                         (HeaderKind::Locale, Ok(locale)) => push(text, canonical_locale(locale).as_bytes()),

@@ -15,6 +15,7 @@ pub mod freshness;
 pub mod hop_by_hop;
 pub mod key;
 pub mod outcome;
+pub mod plain;
 pub mod purge;
 pub mod query;
 pub mod refusal;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +19,7 @@ use super::body::RequestBody;
 use super::connection;
 use crate::body::Body;
 use crate::policy::admission::HeadLimits;
+use crate::policy::plain::PlainHead;
 use crate::tasks::Tasks;
 
 /// Connections that the kernel holds until we take them.
@@ -60,6 +62,12 @@ pub trait Handler: Send + Sync + 'static {
         request: Request<RequestBody>,
         peer: Peer,
     ) -> Answer<impl Future<Output = Response<Body>> + Send + use<Self>>;
+
+    /// Answers a plain request with bytes, where the answer is ready: writes its head into `head` and
+    /// gives its body. `None` sends the request the general way; nothing has happened then.
+    fn ready(&self, _request: &PlainHead<'_>, _head: &mut Vec<u8>) -> Option<Bytes> {
+        None
+    }
 }
 
 /// An answer, or the promise of one.

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::accept::{ConnectionEnd, ConnectionLimits, Handler, Peer, Shared};
-use super::io::Io;
+use super::io::{Io, Ready};
 use super::service::Service;
 use super::state::{ConnectionState, Protocol};
 use crate::policy::admission::Refusal;
@@ -59,8 +59,9 @@ pub(super) async fn serve<H: Handler>(shared: Arc<Shared<H>>, stream: TcpStream,
     } else {
         Protocol::Http1
     };
-    let io = io.speak(protocol, limits.head.sizes);
-    let service = Service::new(Arc::clone(&shared), Arc::clone(&state), peer);
+    let service = Arc::new(Service::new(Arc::clone(&shared), Arc::clone(&state), peer));
+    let ready: Arc<dyn Ready> = Arc::clone(&service) as Arc<dyn Ready>;
+    let io = io.speak(protocol, limits.head.sizes).answers(ready);
     let service = service_fn(move |request| service.call(request));
     let result = match protocol {
         Protocol::Http1 => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use tokio::time::Instant;
 
@@ -19,7 +20,8 @@ use crate::policy::entry::Entry;
 use crate::policy::freshness::Verdict;
 use crate::policy::key::Key;
 use crate::policy::outcome::Outcome;
-use crate::policy::route::{Routes, Rule};
+use crate::policy::plain::PlainHead;
+use crate::policy::route::{Policy, Routes, Rule};
 use crate::store::l1::Slot;
 
 /// Answers the requests of one listener.
@@ -47,7 +49,7 @@ impl Handler for Server {
         peer: Peer,
     ) -> Answer<impl Future<Output = Response<Body>> + Send + use<>> {
         let began = Instant::now();
-        let noted = self.log.note(&request);
+        let noted = self.log.note(request.method(), request.uri().path());
         let plan = {
             let (uri, headers) = (request.uri(), request.headers());
             let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
@@ -77,6 +79,29 @@ impl Handler for Server {
             };
             server.finish(rule.as_deref(), &said, response, noted, began)
         })
+    }
+
+    /// The same as [`Server::hit`], in bytes: what is not a fresh entry for a plain request goes the
+    /// general way.
+    fn ready(&self, request: &PlainHead<'_>, head: &mut Vec<u8>) -> Option<Bytes> {
+        let began = Instant::now();
+        let rule = self.routes.find(request.path).filter(|rule| rule.get && rule.policy != Policy::Pass)?;
+        if rule.cors.is_some() && request.has("origin") {
+            return None;
+        }
+        let key = Key::of_plain(rule, request).ok()?;
+        let Some(Slot::Entry(entry)) = self.fill.look_up(key.hash()) else { return None };
+        let now = self.clock.now();
+        if self.fill.judge(&entry, now) != Verdict::Fresh {
+            return None;
+        }
+        let said = Said::new(Outcome::Hit).with_entry(&entry, now);
+        respond::head(&entry, &said, now, head);
+        let took = began.elapsed();
+        self.metrics.answered(Some(rule), said.outcome, took);
+        let noted = self.log.note(&Method::GET, request.path);
+        self.log.write(noted, Some(rule), &said, entry.status, took);
+        Some(entry.body.clone())
     }
 }
 

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -38,7 +39,6 @@ thread_local! {
 }
 
 /// A socket with the framing before it.
-#[derive(Debug)]
 pub(super) struct Io {
     stream: TcpStream,
     state: Arc<ConnectionState>,
@@ -52,6 +52,32 @@ pub(super) struct Io {
     has_head_begun: bool,
     is_blocked: bool,
     lingered_bytes: usize,
+    /// Answers plain requests before hyper sees them.
+    ready: Option<Arc<dyn Ready>>,
+    /// hyper has nothing of an earlier answer left to write.
+    is_flushed: bool,
+    /// What the socket has not taken yet of an answer that was ready.
+    unsent: Unsent,
+}
+
+/// Answers plain requests with bytes.
+pub(super) trait Ready: Send + Sync {
+    /// Writes the head and gives the body of the answer to a whole head; `None` leaves it to hyper.
+    fn ready(&self, request: &[u8], head: &mut Vec<u8>) -> Option<Bytes>;
+}
+
+/// The rest of an answer.
+#[derive(Debug, Default)]
+struct Unsent {
+    head: Vec<u8>,
+    sent: usize,
+    body: Bytes,
+}
+
+impl Unsent {
+    fn is_empty(&self) -> bool {
+        self.sent == self.head.len() && self.body.is_empty()
+    }
 }
 
 /// What hyper gets after the held bytes.
@@ -67,6 +93,12 @@ enum Next {
     Broken,
 }
 
+impl std::fmt::Debug for Io {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Io").field("stream", &self.stream).field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
 impl Io {
     pub(super) fn new(stream: TcpStream, state: Arc<ConnectionState>) -> Self {
         Self {
@@ -80,7 +112,61 @@ impl Io {
             has_head_begun: false,
             is_blocked: false,
             lingered_bytes: 0,
+            ready: None,
+            is_flushed: true,
+            unsent: Unsent::default(),
         }
+    }
+
+    /// Lets plain requests be answered before hyper sees them.
+    pub(super) fn answers(mut self, ready: Arc<dyn Ready>) -> Self {
+        self.ready = Some(ready);
+        self
+    }
+
+    /// Whether an answer may be sent past hyper: nothing of an earlier one is under way, so that the
+    /// order of answers stays that of requests.
+    fn is_between(&self) -> bool {
+        self.ready.is_some()
+            && self.is_flushed
+            && self.held.is_empty()
+            && self.framing.as_ref().is_some_and(Framing::at_head)
+            && self.state.is_between()
+    }
+
+    /// Answers what has just been read and found good, if it is one plain request whose answer is ready.
+    fn answer(&mut self, head: &[u8]) -> bool {
+        let Some(ready) = &self.ready else { return false };
+        self.unsent = Unsent { head: std::mem::take(&mut self.unsent.head), sent: 0, body: Bytes::new() };
+        self.unsent.head.clear();
+        match ready.ready(head, &mut self.unsent.head) {
+            Some(body) => {
+                self.unsent.body = body;
+                self.state.answered_at_once();
+                true
+            }
+            None => {
+                self.unsent.head.clear();
+                false
+            }
+        }
+    }
+
+    /// Sends what is left of an answer that was ready.
+    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            let head = self.unsent.head.get(self.unsent.sent..).unwrap_or_default();
+            let slices = [IoSlice::new(head), IoSlice::new(&self.unsent.body)];
+            let result = Pin::new(&mut self.stream).poll_write_vectored(cx, &slices);
+            let written = ready!(self.note_write(result))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_head = written.min(self.unsent.head.len() - self.unsent.sent);
+            self.unsent.sent += of_head;
+            bytes::Buf::advance(&mut self.unsent.body, written - of_head);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads just enough to know whether the client speaks HTTP/2. Keeps what it has read.
@@ -117,6 +203,7 @@ impl Io {
 
     /// Takes new bytes; gives hyper at once what is good, and holds the rest.
     fn take(&mut self, bytes: &[u8], cursor: &mut ReadBufCursor<'_>) {
+        let is_between = self.is_between();
         let Some(framing) = self.framing.as_mut().filter(|_| !self.state.is_tunnel()) else {
             return cursor.put_slice(bytes);
         };
@@ -125,6 +212,10 @@ impl Io {
             return self.scan_held();
         }
         let found = framing.scan(bytes);
+        if is_between && found.fault.is_none() && found.pass == bytes.len() && self.answer(bytes) {
+            // Nothing for hyper: it goes on waiting for its next head.
+            return;
+        }
         let (good, rest) = bytes.split_at(found.pass);
         cursor.put_slice(good);
         if let Some(fault) = found.fault {
@@ -231,6 +322,7 @@ impl Read for Io {
         let room = cursor.remaining();
         // Nothing read means the end to hyper, so a read that was all held goes round again.
         while cursor.remaining() == room && room > 0 {
+            ready!(io.poll_unsent(cx))?;
             if io.give(&mut cursor) {
                 break;
             }
@@ -248,16 +340,23 @@ impl Read for Io {
 impl Write for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let io = self.get_mut();
+        ready!(io.poll_unsent(cx))?;
+        io.is_flushed = false;
         let result = Pin::new(&mut io.stream).poll_write(cx, bytes);
         io.note_write(result)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let io = self.get_mut();
+        ready!(Pin::new(&mut io.stream).poll_flush(cx))?;
+        // hyper flushes when its own buffer is empty.
+        io.is_flushed = true;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let io = self.get_mut();
+        ready!(io.poll_unsent(cx))?;
         if io.lingered_bytes == 0 {
             ready!(Pin::new(&mut io.stream).poll_shutdown(cx))?;
             if !io.must_linger() {
@@ -289,6 +388,8 @@ impl Write for Io {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let io = self.get_mut();
+        ready!(io.poll_unsent(cx))?;
+        io.is_flushed = false;
         let result = Pin::new(&mut io.stream).poll_write_vectored(cx, slices);
         io.note_write(result)
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::{Method, StatusCode};
 
 use super::respond::Said;
 use crate::policy::route::Rule;
@@ -32,7 +32,7 @@ pub struct RequestLog {
 /// What is kept of a request until its line is written.
 #[derive(Debug)]
 pub struct Noted {
-    method: http::Method,
+    method: Method,
     path: String,
 }
 
@@ -43,18 +43,15 @@ impl RequestLog {
     }
 
     /// Notes what a line would say, where one may be written: off costs nothing.
-    pub fn note<B>(&self, request: &Request<B>) -> Option<Noted> {
+    pub fn note(&self, method: &Method, path: &str) -> Option<Noted> {
         let sampled = match self.lines {
             Lines::Off => false,
             Lines::On => true,
             Lines::Sampled(every) => self.count.fetch_add(1, Ordering::Relaxed).is_multiple_of(every.max(1)),
         };
         sampled.then(|| Noted {
-            method: request.method().clone(),
-            path: {
-                let path = request.uri().path();
-                path.get(..path.floor_char_boundary(PIECE_MAX)).unwrap_or("").to_owned()
-            },
+            method: method.clone(),
+            path: { path.get(..path.floor_char_boundary(PIECE_MAX)).unwrap_or("").to_owned() },
         })
     }
 

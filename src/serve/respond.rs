@@ -189,6 +189,16 @@ fn shorten(headers: &mut HeaderMap, control: HeaderValue) {
     }
 }
 
+/// Writes the head of a fresh entry's answer as bytes: the same fields as [`entry`] and [`finish`] set.
+pub fn head(entry: &Entry, said: &Said, now: Timestamp, out: &mut Vec<u8>) {
+    out.extend_from_slice(entry.head());
+    out.extend_from_slice(b"age: ");
+    out.extend_from_slice(age(now.since(entry.lifetime.born).as_secs()).as_bytes());
+    out.extend_from_slice(b"\r\ncache-status: ");
+    out.extend_from_slice(said.cache_status().as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
 /// A short answer of our own.
 pub fn plain(status: StatusCode, body: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(Bytes::from_static(body.as_bytes())));

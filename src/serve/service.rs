@@ -13,10 +13,11 @@ use hyper::body::Incoming;
 
 use super::accept::{Answer, Handler, Peer, Shared};
 use super::body::{AnswerBody, RequestBody};
-use super::io::REFUSED_METHOD;
+use super::io::{REFUSED_METHOD, Ready};
 use super::state::{ConnectionState, UnderWay};
 use crate::body::Body;
 use crate::policy::admission::{self, METHODS_ALLOWED, Refusal};
+use crate::policy::plain::PlainHead;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
@@ -77,6 +78,21 @@ impl<H: Handler> Service<H> {
                 Answer::Now(refused(refusal, parts.version, closes))
             }
         }
+    }
+}
+
+impl<H: Handler> Ready for Service<H> {
+    fn ready(&self, request: &[u8], head: &mut Vec<u8>) -> Option<Bytes> {
+        if self.shared.drain.has_begun() {
+            // The answer must say that the connection ends.
+            return None;
+        }
+        let request = PlainHead::parse(request)?;
+        let served = &self.shared.limits.head.hosts;
+        if !served.is_empty() && !served.iter().any(|host| *host == request.host) {
+            return None;
+        }
+        self.shared.handler.ready(&request, head)
     }
 }
 

@@ -130,6 +130,17 @@ impl ConnectionState {
         self.under_way.load(Ordering::Acquire) > 0 || self.head.get().is_none()
     }
 
+    /// Whether no request is under way: all there were have their answers, as far as we are asked.
+    pub(super) fn is_between(&self) -> bool {
+        self.under_way.load(Ordering::Acquire) == 0 && self.refusal.get().is_none()
+    }
+
+    /// A request was answered without ever being under way.
+    pub(super) fn answered_at_once(&self) {
+        self.moved.set(self.started);
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn has_reset_too_often(&self) -> bool {
         self.resets.load(Ordering::Relaxed) > RESETS_MAX
     }

@@ -7,6 +7,7 @@
 //! Numbers are big-endian. A value of another version, a damaged or a foreign one is a miss with a
 //! reason. To add a field: append it behind the last one, raise `VERSION`, and read both for one release.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -170,7 +171,7 @@ impl Codec {
         let tags = tags.into_boxed_slice();
         let seen = purges.judge(&tags, as_of);
         let lifetime = Lifetime { born, fresh_until, swr_until, sie_until };
-        Ok(Entry { key: stored_key, status, headers, body, tags, lifetime, as_of, began, seen })
+        Ok(Entry { key: stored_key, status, headers, body, tags, lifetime, as_of, began, seen, head: OnceLock::new() })
     }
 
     /// Over everything but the MAC itself.
@@ -235,6 +236,7 @@ mod tests {
             as_of: PurgeSeq::new(7, 8).unwrap().next_local(),
             began: at(5),
             seen: crate::policy::entry::Seen::default(),
+            head: OnceLock::new(),
         }
     }
 

@@ -108,17 +108,12 @@ impl RefuseReason {
 }
 
 /// Headers that make a request private wherever they stand, beside `Cookie`.
-const CREDENTIALS: [&str; 6] =
+pub(super) const CREDENTIALS: [&str; 6] =
     ["authorization", "proxy-authorization", "x-api-key", "x-auth-token", "x-access-token", "x-medusa-access-token"];
 
 /// Whether a name, in lower case, is one of these.
 fn is_credential(name: &str) -> bool {
     CREDENTIALS.contains(&name)
-}
-
-/// As [`is_credential`], for a name as it was sent.
-pub(crate) fn is_credential_of_any_case(name: &str) -> bool {
-    CREDENTIALS.iter().any(|credential| name.eq_ignore_ascii_case(credential))
 }
 
 /// Classifies a request whose head has been admitted. `host` is its normalised Host.

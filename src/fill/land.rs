@@ -330,7 +330,9 @@ async fn read(mut body: OriginBody, most: usize) -> Result<Read, OriginError> {
         }
         whole.extend_from_slice(&data);
     }
-    Ok(Read::Whole(whole.freeze()))
+    // A buffer that grew by doubling may be half empty, and only the length is counted.
+    let is_roomy = whole.capacity() - whole.len() > whole.len() / 8;
+    Ok(Read::Whole(if is_roomy { Bytes::copy_from_slice(&whole) } else { whole.freeze() }))
 }
 
 /// What was read already, then the rest.

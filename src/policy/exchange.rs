@@ -70,7 +70,22 @@ pub fn stored_headers(rule: &Rule, mut headers: HeaderMap, body: &Bytes, now: Ti
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
         }
     }
-    headers
+    compact(&headers)
+}
+
+/// The same fields with their values in one piece of memory of their own. A value as it was received
+/// is a slice of the buffer that it came in, and would hold all of it (up to 64 KiB, or a whole value
+/// of the shared tier) for as long as the entry lives, unseen by the tier's count of bytes.
+pub fn compact(headers: &HeaderMap) -> HeaderMap {
+    let mut bytes = Vec::with_capacity(headers.values().map(HeaderValue::len).sum());
+    headers.values().for_each(|value| bytes.extend_from_slice(value.as_bytes()));
+    let mut bytes = Bytes::from(bytes);
+    let mut compact = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let copy = HeaderValue::from_maybe_shared(bytes.split_to(value.len()));
+        compact.append(name.clone(), copy.expect("a copy of a value is a value"));
+    }
+    compact
 }
 
 /// Updates stored fields from a 304 (RFC 9111 §3.2): its fields replace ours, but for those that

@@ -14,6 +14,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::policy::entry::{Entry, Lifetime};
+use crate::policy::exchange::compact;
 use crate::policy::purge::PurgeSeq;
 use crate::policy::tags::{TAGS_MAX, TagHash};
 use crate::policy::time::Timestamp;
@@ -171,7 +172,9 @@ impl Codec {
         let tags = tags.into_boxed_slice();
         let seen = purges.judge(&tags, as_of);
         let lifetime = Lifetime { born, fresh_until, swr_until, sie_until };
-        Ok(Entry { key: stored_key, status, headers, body, tags, lifetime, as_of, began, seen, head: OnceLock::new() })
+        // Copies: a slice would hold the whole stored value, compressed body and all, beside the body.
+        let (key, headers) = (Bytes::copy_from_slice(&stored_key), compact(&headers));
+        Ok(Entry { key, status, headers, body, tags, lifetime, as_of, began, seen, head: OnceLock::new() })
     }
 
     /// Over everything but the MAC itself.

@@ -10,14 +10,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::body::Limits;
 use super::exchange::{Failed, Fate, Progress, Upload, exchange};
 use super::framing::{digits, may_trail};
-use super::pool::{Connection, Pool};
+use super::pool::{Connection, Permit, Pool};
 use super::{Framing, Origin, OriginBody, OriginError, OriginSettings, PoolStats, Purpose};
 use crate::body::Body;
 use crate::tasks::Tasks;
@@ -54,7 +53,7 @@ impl HttpOrigin {
     ) -> Result<Response<OriginBody>, OriginError> {
         let asked = Asked { method: request.method().clone(), upgrade: request.headers().get(UPGRADE).cloned() };
         let request = prepare(request, self.pool.settings());
-        let permit = self.pool.admit().await?;
+        let permit = self.pool.admit(purpose).await?;
         let (response, connection, progress) = self.ask(request, self.first_byte(purpose)).await?;
         let seat = Seat { connection, progress, permit };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -141,7 +140,7 @@ struct Asked {
 struct Seat {
     connection: Connection,
     progress: Progress,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 }
 
 /// A connection for as long as an answer's body needs it. Dropped before [`Lease::end`], it closes

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exchange::Upload;
 use super::wire::{Traffic, Wire, dial};
-use super::{OriginError, OriginSettings};
+use super::{OriginError, OriginSettings, Purpose};
 use crate::tasks::Tasks;
 
 /// hyper's least; also what a body is read with, so a small limit on heads does not slow bodies.
@@ -84,6 +84,19 @@ impl PoolStats {
     }
 }
 
+/// The right to use a connection.
+#[derive(Debug)]
+pub(super) struct Permit {
+    _connection: OwnedSemaphorePermit,
+    _pass: Option<OwnedSemaphorePermit>,
+}
+
+/// What passes and tunnels may have of a bound. They last as long as their clients like, so a part
+/// is left to fills, which have a deadline.
+const fn passes_max(all: usize) -> usize {
+    all - all / 4
+}
+
 /// A connection to the origin. Dropping it closes the socket, whatever goes on on it.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -95,7 +108,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Leaves the socket to whoever takes the upgrade, and the permit to the socket.
-    pub(super) fn into_tunnel(mut self, permit: OwnedSemaphorePermit) {
+    pub(super) fn into_tunnel(mut self, permit: Permit) {
         self.traffic.keep(permit);
         self.is_tunnel = true;
     }
@@ -116,6 +129,8 @@ pub(super) struct Pool {
     settings: OriginSettings,
     builder: Builder,
     permits: Arc<Semaphore>,
+    /// Taken beside a permit by what is not a fill.
+    passes: Arc<Semaphore>,
     /// Held for a push, a pop or a sweep of at most `connections_max`; never over an `.await`.
     idle: Mutex<Idle>,
     /// Tells the sweep that there is something to sweep again.
@@ -148,8 +163,10 @@ impl Pool {
     pub(super) fn new(settings: OriginSettings, tasks: Tasks) -> Self {
         let mut builder = Builder::new();
         builder.max_header_size(settings.head_bytes_max).max_buf_size(settings.head_bytes_max.max(READ_BUFFER_MIN));
+        let connections_max = settings.connections_max.min(Semaphore::MAX_PERMITS);
         Self {
-            permits: Arc::new(Semaphore::new(settings.connections_max.min(Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(connections_max)),
+            passes: Arc::new(Semaphore::new(passes_max(connections_max))),
             settings,
             builder,
             idle: Mutex::default(),
@@ -168,13 +185,30 @@ impl Pool {
     }
 
     /// Waits for the right to use a connection, in order of arrival.
-    pub(super) async fn admit(&self) -> Result<OwnedSemaphorePermit, OriginError> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(permit);
+    pub(super) async fn admit(&self, purpose: Purpose) -> Result<Permit, OriginError> {
+        let (passes, queue_max) = match purpose {
+            Purpose::Fill => (None, self.settings.queue_max),
+            Purpose::Pass | Purpose::Upgrade => (Some(&self.passes), passes_max(self.settings.queue_max)),
+        };
+        let at_once = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_owned().ok();
+        if let Some(pass) = passes.map_or(Some(None), |passes| at_once(passes).map(Some))
+            && let Some(connection) = at_once(&self.permits)
+        {
+            return Ok(Permit { _connection: connection, _pass: pass });
         }
-        let _place = Place::take(&self.stats.waiting, self.settings.queue_max).ok_or(OriginError::QueueFull)?;
-        let permit = timeout(self.settings.queue_timeout, Arc::clone(&self.permits).acquire_owned()).await;
-        Ok(permit.map_err(|_elapsed| OriginError::QueueTimeout)?.expect("nobody closes the semaphore"))
+        let _place = Place::take(&self.stats.waiting, queue_max).ok_or(OriginError::QueueFull)?;
+        let in_turn = |semaphore: &Arc<Semaphore>| {
+            let permit = Arc::clone(semaphore).acquire_owned();
+            async { permit.await.expect("nobody closes the semaphores") }
+        };
+        let permit = async {
+            let pass = match passes {
+                Some(passes) => Some(in_turn(passes).await),
+                None => None,
+            };
+            Permit { _connection: in_turn(&self.permits).await, _pass: pass }
+        };
+        timeout(self.settings.queue_timeout, permit).await.map_err(|_elapsed| OriginError::QueueTimeout)
     }
 
     /// Takes the freshest connection that is still usable, if any.

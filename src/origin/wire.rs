@@ -12,11 +12,10 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use super::OriginError;
-use super::pool::PoolStats;
+use super::pool::{Permit, PoolStats};
 
 /// A peer that is gone without a word is noticed after about this long, also in a silent tunnel.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
@@ -29,7 +28,7 @@ pub(super) struct Traffic {
     /// The next read asks the kernel itself what is there.
     is_suspect: AtomicBool,
     /// A tunnel outlives its answer's body; its permit stays with the socket.
-    tunnel: OnceLock<OwnedSemaphorePermit>,
+    tunnel: OnceLock<Permit>,
 }
 
 impl Traffic {
@@ -53,7 +52,7 @@ impl Traffic {
     }
 
     /// Keeps a permit for as long as the socket lives. A connection becomes a tunnel once.
-    pub(super) fn keep(&self, permit: OwnedSemaphorePermit) {
+    pub(super) fn keep(&self, permit: Permit) {
         let first = self.tunnel.set(permit).is_ok();
         debug_assert!(first, "a connection becomes a tunnel once");
     }

@@ -90,13 +90,13 @@ impl Fill {
         let began = Began { as_of: self.purges.applied(), at: self.clock.now() };
         let view = job.key.view().expect("a key that a request was given can be read");
         let Some(request) = exchange::fill_request(&view, job.previous.as_deref()) else {
-            return self.failed(job, StatusCode::BAD_GATEWAY, "fill_request", None);
+            return self.failed(job, began.as_of, StatusCode::BAD_GATEWAY, "fill_request", None);
         };
         let outcome = self.origin.send(request.map(|()| Body::Empty), Purpose::Fill).await;
         self.metrics.origin_answered(&job.rule, began.at, self.clock.now(), outcome.as_ref().map(Response::status));
         match outcome {
             Ok(answer) => self.judge_answer(job, began, answer, own).await,
-            Err(error) => self.origin_failed(job, &error),
+            Err(error) => self.origin_failed(job, began.as_of, &error),
         }
     }
 
@@ -108,37 +108,52 @@ impl Fill {
                 let control = CacheControl::parse(&head.headers);
                 return match storable::admit(&job.rule, previous.status, &head.headers, &control) {
                     // What was for all has become somebody's own. A 304 has no body to give: each asks for itself.
-                    Admission::Own(why) => self.unshareable(job, why, head, Body::Empty, None),
+                    Admission::Own(why) => self.unshareable(job, began.as_of, why, head, Body::Empty, None),
                     Admission::Store | Admission::ShareOnce(_) => self.renew(job, began, previous, &head.headers),
                 };
             }
             // Nobody asked for these.
             (StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) => {
-                return self.failed(job, StatusCode::BAD_GATEWAY, "upstream_status", None);
+                return self.failed(job, began.as_of, StatusCode::BAD_GATEWAY, "upstream_status", None);
             }
             _ => {}
         }
         let control = CacheControl::parse(&head.headers);
-        let mut once = match storable::admit(&job.rule, head.status, &head.headers, &control) {
-            Admission::Own(why) => return self.unshareable(job, why, head, Body::stream(relaxed(body)), own),
+        // Told to slow down is no answer either: what is stored is better.
+        let is_failure = head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS;
+        let admission = storable::admit(&job.rule, head.status, &head.headers, &control);
+        if is_failure && (matches!(admission, Admission::Own(_)) || !self.fits(body.framing())) {
+            // Error pages are marked `no-store`, or given a balancer's cookie, more often than not. What
+            // they say is nobody else's, but that the origin failed is everybody's.
+            return self.failed(job, began.as_of, head.status, "origin_status", None);
+        }
+        let mut once = match admission {
+            Admission::Own(why) => {
+                return self.unshareable(job, began.as_of, why, head, Body::stream(relaxed(body)), own);
+            }
             Admission::ShareOnce(why) => Some(why),
             Admission::Store => None,
         };
         match body.framing() {
             Framing::UntilClose => {
                 let body = Body::stream(relaxed(body));
-                return self.unshareable(job, Unshareable::Unframed, head, body, own);
+                return self.unshareable(job, began.as_of, Unshareable::Unframed, head, body, own);
             }
             Framing::ContentLength(length) if length > self.settings.object_max as u64 => {
                 let body = Body::stream(relaxed(body));
-                return self.unshareable(job, Unshareable::TooLarge, head, body, own);
+                return self.unshareable(job, began.as_of, Unshareable::TooLarge, head, body, own);
             }
             _ => {}
         }
         let body = match read(body, self.settings.object_max).await {
             Ok(Read::Whole(body)) => body,
-            Ok(Read::TooLarge(body)) => return self.unshareable(job, Unshareable::TooLarge, head, body, own),
-            Err(error) => return self.origin_failed(job, &error),
+            Ok(Read::TooLarge(_)) if is_failure => {
+                return self.failed(job, began.as_of, head.status, "origin_status", None);
+            }
+            Ok(Read::TooLarge(body)) => {
+                return self.unshareable(job, began.as_of, Unshareable::TooLarge, head, body, own);
+            }
+            Err(error) => return self.origin_failed(job, began.as_of, &error),
         };
         let now = self.clock.now();
         let (tags, readable) = tags(job, &head.headers, &body, once.is_none()).await;
@@ -153,13 +168,11 @@ impl Fill {
         if lifetime.is_none() {
             once.get_or_insert(ShareOnce::NoLifetime);
         }
-        // Told to slow down is no answer either: what is stored is better.
-        let failed = head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS;
         let seen = self.purges.judge(&tags, began.as_of);
         let entry = Arc::new(Entry {
             key: Bytes::copy_from_slice(job.key.text()),
             status: head.status,
-            headers: exchange::stored_headers(&job.rule, head.headers, &body, now, once.is_none() && !failed),
+            headers: exchange::stored_headers(&job.rule, head.headers, &body, now, once.is_none() && !is_failure),
             body,
             tags,
             lifetime: lifetime.unwrap_or(Lifetime { born: now, fresh_until: now, swr_until: now, sie_until: now }),
@@ -168,8 +181,8 @@ impl Fill {
             seen,
             head: OnceLock::new(),
         });
-        if failed {
-            return self.failed(job, head.status, "origin_status", Some(entry));
+        if is_failure {
+            return self.failed(job, began.as_of, head.status, "origin_status", Some(entry));
         }
         if let Some(why) = once {
             self.metrics.not_stored(why.as_str());
@@ -233,7 +246,15 @@ impl Fill {
     }
 
     /// The answer is one client's own. The next requests go by side by side for a while.
-    fn unshareable(&self, job: &Job, why: Unshareable, head: http::response::Parts, body: Body, own: Own) -> Landed {
+    fn unshareable(
+        &self,
+        job: &Job,
+        as_of: PurgeSeq,
+        why: Unshareable,
+        head: http::response::Parts,
+        body: Body,
+        own: Own,
+    ) -> Landed {
         self.metrics.not_stored(why.as_str());
         tracing::debug!(route = %job.rule.name, key = %job.key.hash(), reason = why.as_str(), "not shared");
         let now = self.clock.now();
@@ -241,6 +262,7 @@ impl Fill {
             // A refresh that brings nothing for all takes nothing away: stale stays usable in its window.
             Some(previous) if !matches!(self.judge(previous, now), Verdict::Expired(_)) => Slot::Failed {
                 until: now + self.settings.error_ttl,
+                as_of,
                 failure: Arc::new(Failure { status: StatusCode::BAD_GATEWAY, reason: why.as_str(), answer: None }),
                 previous: Some(Arc::clone(previous)),
             },
@@ -277,18 +299,34 @@ impl Fill {
         1.0 + self.settings.jitter * spread
     }
 
-    fn origin_failed(&self, job: &Job, error: &OriginError) -> Landed {
+    /// Whether a body with this end may be stored, as far as its head tells.
+    fn fits(&self, framing: Framing) -> bool {
+        match framing {
+            Framing::UntilClose => false,
+            Framing::ContentLength(length) => length <= self.settings.object_max as u64,
+            Framing::None | Framing::Chunked => true,
+        }
+    }
+
+    fn origin_failed(&self, job: &Job, as_of: PurgeSeq, error: &OriginError) -> Landed {
         tracing::debug!(route = %job.rule.name, key = %job.key.hash(), error = error as &dyn std::error::Error, "fill failed");
-        self.failed(job, error.status(), error.reason(), None)
+        self.failed(job, as_of, error.status(), error.reason(), None)
     }
 
     /// No answer, or the origin's own error. It is remembered for a moment, so that a dead origin is
     /// not asked for each request; a previous entry stays beside it for stale-if-error.
-    fn failed(&self, job: &Job, status: StatusCode, reason: &'static str, answer: Option<Arc<Entry>>) -> Landed {
+    fn failed(
+        &self,
+        job: &Job,
+        as_of: PurgeSeq,
+        status: StatusCode,
+        reason: &'static str,
+        answer: Option<Arc<Entry>>,
+    ) -> Landed {
         let failure = Arc::new(Failure { status, reason, answer });
         let until = self.clock.now() + self.settings.error_ttl;
         let previous = job.previous.clone();
-        self.l1.put(job.key.hash(), Slot::Failed { until, failure: Arc::clone(&failure), previous });
+        self.l1.put(job.key.hash(), Slot::Failed { until, as_of, failure: Arc::clone(&failure), previous });
         Landed::Failed(failure)
     }
 }

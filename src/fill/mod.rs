@@ -17,7 +17,7 @@ use crate::origin::Origin;
 use crate::policy::entry::Entry;
 use crate::policy::freshness::{self, StaleReason, Verdict};
 use crate::policy::key::{Key, KeyHash};
-use crate::policy::purge::Purged;
+use crate::policy::purge::{PurgeSeq, Purged};
 use crate::policy::route::Rule;
 use crate::policy::storable::Unshareable;
 use crate::policy::time::Timestamp;
@@ -160,6 +160,11 @@ impl Fill {
         freshness::judge(&entry.lifetime, self.purges.check(entry), now)
     }
 
+    /// Whether a purge after `as_of` concerns an entry.
+    pub fn purged_since(&self, entry: &Entry, as_of: PurgeSeq) -> bool {
+        self.purges.judge(&entry.tags, as_of).purged() != Purged::No
+    }
+
     /// Whether an entry may serve because the origin failed.
     pub fn usable_on_error(&self, entry: &Entry, now: Timestamp) -> bool {
         freshness::usable_on_error(&entry.lifetime, self.purges.check(entry), now)
@@ -245,7 +250,7 @@ impl Fill {
     }
 
     /// Whether a follower who joined when `joined` was the newest purge may take the result.
-    fn good_for(&self, landed: &Landed, joined: crate::policy::purge::PurgeSeq) -> bool {
+    fn good_for(&self, landed: &Landed, joined: PurgeSeq) -> bool {
         match landed {
             Landed::Entry { entry, .. } => match self.purges.judge_between(entry, joined) {
                 Purged::No => true,

@@ -149,20 +149,23 @@ impl Server {
                 Verdict::Expired(_) => Some(entry),
             },
             // The origin failed a moment ago: what was stored before serves as long as it may.
-            Some(Slot::Failed { until, failure, previous }) => {
+            Some(Slot::Failed { until, as_of, failure, previous }) => {
+                // A purge after the origin was asked: nobody can say that it still fails for that.
+                let backs_off =
+                    now < until && !previous.as_ref().is_some_and(|entry| self.fill.purged_since(entry, as_of));
                 let verdict = previous.as_ref().map(|entry| (entry, self.fill.judge(entry, now)));
                 match verdict {
                     Some((entry, Verdict::Fresh | Verdict::Stale(_))) => {
-                        if now >= until {
+                        if !backs_off {
                             let why = crate::policy::freshness::StaleReason::Ttl;
                             self.fill.refresh_behind(rule, key, entry, why);
                         }
                         return self.serve(&asks, entry, Said::new(Outcome::Stale).because(failure.reason));
                     }
-                    Some((entry, Verdict::Expired(_))) if now < until && self.fill.usable_on_error(entry, now) => {
+                    Some((entry, Verdict::Expired(_))) if backs_off && self.fill.usable_on_error(entry, now) => {
                         return self.serve(&asks, entry, Said::new(Outcome::StaleError).because(failure.reason));
                     }
-                    _ if now < until => return self.failed(&asks, &failure),
+                    _ if backs_off => return self.failed(&asks, &failure),
                     _ => previous,
                 }
             }

@@ -7,6 +7,7 @@ use moka::sync::Cache;
 use crate::fill::Failure;
 use crate::policy::entry::Entry;
 use crate::policy::key::{KeyHash, KeyHashState};
+use crate::policy::purge::PurgeSeq;
 use crate::policy::storable::Unshareable;
 use crate::policy::time::Timestamp;
 
@@ -26,6 +27,9 @@ pub enum Slot {
     Failed {
         /// The end of the back-off.
         until: Timestamp,
+        /// The newest purge that was applied when the origin was asked: a later one ends the back-off
+        /// of what it concerns.
+        as_of: PurgeSeq,
         /// What went wrong.
         failure: Arc<Failure>,
         /// What was stored before, for stale-if-error.

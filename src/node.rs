@@ -119,6 +119,7 @@ impl Node {
                 pass_marker_ttl: config.cache.pass_marker_ttl,
                 error_ttl: config.cache.error_ttl,
                 jitter: config.cache.jitter,
+                shared_max: config.routes.lifetime_max(),
                 soft_grace: config.purge.soft_grace,
             },
         );

@@ -1,7 +1,7 @@
 //! The purge index as the node shares it: `invalidate` writes it, `fill` and `serve` read it, and
 //! they meet nowhere else.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
@@ -18,13 +18,29 @@ pub struct Purges {
     epoch: AtomicU64,
     index: RwLock<PurgeIndex>,
     applied: watch::Sender<PurgeSeq>,
+    is_current: AtomicBool,
 }
 
 impl Purges {
     /// Shares an index.
     pub fn new(index: PurgeIndex) -> Self {
         let applied = watch::Sender::new(index.applied());
-        Self { epoch: AtomicU64::new(index.epoch()), index: RwLock::new(index), applied }
+        Self {
+            epoch: AtomicU64::new(index.epoch()),
+            index: RwLock::new(index),
+            applied,
+            is_current: AtomicBool::new(false),
+        }
+    }
+
+    /// The log has been read to its end: from here on the index can judge what others have stored.
+    pub fn caught_up(&self) {
+        self.is_current.store(true, Ordering::Release);
+    }
+
+    /// Whether the log has been read to its end since the start.
+    pub fn is_caught_up(&self) -> bool {
+        self.is_current.load(Ordering::Acquire)
     }
 
     /// The newest purge applied: what a fill that begins now is `as_of`.

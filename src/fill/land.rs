@@ -71,6 +71,11 @@ impl Fill {
     /// The shared tier's entry. A tier that errs is a miss with a reason.
     async fn ask_shared(&self, job: &Job) -> Option<Entry> {
         let shared = self.shared.as_ref()?;
+        if !self.purges.is_caught_up() {
+            // A node that has just started knows of no purge, and would find everything fresh.
+            self.metrics.l2_read(Some("l2_unready"));
+            return None;
+        }
         let outcome = match shared.get(job.key.hash()).await {
             Ok(None) => Err("l2_absent"),
             Ok(Some(bytes)) => {
@@ -235,7 +240,8 @@ impl Fill {
         if matches!(self.purges.check(entry), Purged::Hard | Purged::Deleted) {
             return;
         }
-        let ttl = wire::time_to_live(entry, self.clock.now());
+        // Not for longer than the log reaches back: a node that starts later could not judge it.
+        let ttl = wire::time_to_live(entry, self.clock.now()).min(self.settings.shared_max);
         if ttl.is_zero() {
             return;
         }
@@ -326,8 +332,11 @@ impl Fill {
         let failure = Arc::new(Failure { status, reason, answer });
         let until = self.clock.now() + self.settings.error_ttl;
         let previous = job.previous.clone();
-        self.l1.put(job.key.hash(), Slot::Failed { until, as_of, failure: Arc::clone(&failure), previous });
-        Landed::Failed(failure)
+        self.l1.put(
+            job.key.hash(),
+            Slot::Failed { until, as_of, failure: Arc::clone(&failure), previous: previous.clone() },
+        );
+        Landed::Failed { failure, previous }
     }
 }
 

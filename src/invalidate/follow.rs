@@ -93,6 +93,9 @@ impl Follower {
                 self.apply(line, at);
             }
             let at_end = caught_up || lines.len() < BATCH;
+            if at_end {
+                self.purges.caught_up();
+            }
             let before = self.state.send_replace(Following { caught_up: at_end, connected: true, heard: Some(now) });
             *pause = PAUSE_FIRST;
             if !before.connected {
@@ -110,6 +113,8 @@ impl Follower {
         let applied = self.purges.applied();
         match self.log.log_state(applied).await? {
             LogState::Continues => {}
+            // The start: what the shared tier holds from before the first line cannot be judged.
+            LogState::Trimmed(first) if applied == PurgeSeq::ZERO => self.purges.raise_floor(first),
             LogState::Trimmed(first) => {
                 tracing::warn!(%applied, %first, "the purge log was cut past our position: older entries are refilled");
                 self.purges.raise_floor(first);

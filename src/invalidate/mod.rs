@@ -107,7 +107,13 @@ impl Invalidator {
             return Err(PurgeError::Invalid(format!("a tag is empty or longer than {TAG_BYTES_MAX} bytes")));
         }
         let acknowledged = async {
+            let before = self.purges.applied().shared();
             let seq = self.log.append(purge, self.keep).await.map_err(PurgeError::Log)?;
+            if seq <= before {
+                // The log has lost its end and its clock is behind: nobody who was further would ever
+                // read this line, and waiting for it would succeed at once.
+                return Err(PurgeError::Log(StoreError::Server("the log fell back behind what was applied".into())));
+            }
             match tokio::time::timeout(self.ack_timeout, self.purges.wait_for(seq)).await {
                 Ok(()) => Ok(Acknowledged { seq, durable: self.durable }),
                 Err(_) => Err(PurgeError::NotApplied(seq)),
@@ -121,5 +127,37 @@ impl Invalidator {
             self.purges.apply_here(purge.marks(), self.clock.now());
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::policy::purge::{Mode, PurgeIndex};
+    use crate::policy::tags::TagHash;
+    use crate::policy::time::Timestamp;
+    use crate::store::memory::MemoryStore;
+
+    /// A fail-over to a replica that lacks the end of the log, and whose clock is behind.
+    #[tokio::test]
+    async fn a_line_behind_what_was_applied_is_not_acknowledged() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(1000)));
+        let purges = Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100))));
+        purges.apply(PurgeSeq::new(5000, 0).unwrap(), Box::default(), clock.now());
+        let invalidator = Invalidator {
+            log: Arc::new(MemoryStore::new(Arc::clone(&clock))),
+            durable: Durable::Log,
+            purges: Arc::clone(&purges),
+            clock,
+            keep: Duration::from_secs(100),
+            ack_timeout: Duration::from_secs(1),
+            tags_max: 10,
+        };
+        let began = purges.applied();
+        let purge = Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() };
+        assert!(matches!(invalidator.purge(&purge).await, Err(PurgeError::Log(_))));
+        let found = purges.judge(&[TagHash::of("a")], began).purged();
+        assert_eq!(found, crate::policy::purge::Purged::Hard, "applied here all the same");
     }
 }

@@ -174,7 +174,7 @@ impl Server {
             }
             Some(Slot::PassMarker { .. }) | None => None,
         };
-        match self.fill.once(rule, key, previous.clone()).await {
+        match self.fill.once(rule, key, previous).await {
             Filled::Landed { landed: Landed::Entry { entry, source, stored }, collapsed } => {
                 let said = Said::filled(source, stored, collapsed);
                 if let (Source::L2, Verdict::Stale(why)) = (source, self.fill.judge(&entry, self.clock.now())) {
@@ -183,19 +183,12 @@ impl Server {
                 }
                 self.serve(&asks, &entry, said)
             }
-            Filled::Landed { landed: Landed::Failed(failure), .. } => {
-                // What is good enough now may be what the flight itself found in the shared tier.
-                let found = match self.fill.look_up(key.hash()) {
-                    Some(Slot::Failed { previous, .. }) => previous,
-                    Some(Slot::Entry(_) | Slot::PassMarker { .. }) | None => None,
-                };
-                match found.or(previous) {
-                    Some(entry) if self.fill.usable_on_error(&entry, self.clock.now()) => {
-                        self.serve(&asks, &entry, Said::new(Outcome::StaleError).because(failure.reason))
-                    }
-                    _ => self.failed(&asks, &failure),
+            Filled::Landed { landed: Landed::Failed { failure, previous }, .. } => match &previous {
+                Some(entry) if self.fill.usable_on_error(entry, self.clock.now()) => {
+                    self.serve(&asks, entry, Said::new(Outcome::StaleError).because(failure.reason))
                 }
-            }
+                _ => self.failed(&asks, &failure),
+            },
             Filled::Landed { landed: Landed::Unshareable(_), .. } => {
                 self.pass(Some(rule), request, peer, PassReason::Unshareable).await
             }

@@ -112,7 +112,7 @@ impl SharedStore for MemoryStore {
             LogState::Lost
         } else {
             match state.log.keys().next() {
-                Some(first) if applied != PurgeSeq::ZERO && *first > applied => LogState::Trimmed(*first),
+                Some(first) if *first > applied => LogState::Trimmed(*first),
                 _ => LogState::Continues,
             }
         };
@@ -123,5 +123,27 @@ impl SharedStore for MemoryStore {
         let mut state = self.state();
         state.newest = state.newest.max(seq.shared());
         std::future::ready(Ok(())).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::policy::purge::Mode;
+
+    #[tokio::test]
+    async fn a_reader_who_begins_after_a_cut_is_told() {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000)));
+        let store = MemoryStore::new(Arc::<ManualClock>::clone(&clock));
+        let purge = Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() };
+        assert_eq!(store.log_state(PurgeSeq::ZERO).await, Ok(LogState::Continues), "nothing was ever purged");
+        let keep = Duration::from_secs(10);
+        let cut = store.append(&purge, keep).await.unwrap();
+        clock.advance(Duration::from_secs(11));
+        let first = store.append(&purge, keep).await.unwrap();
+        assert_eq!(store.log_state(PurgeSeq::ZERO).await, Ok(LogState::Trimmed(first)));
+        assert_eq!(store.log_state(cut).await, Ok(LogState::Trimmed(first)));
+        assert_eq!(store.log_state(first).await, Ok(LogState::Continues));
     }
 }

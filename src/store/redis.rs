@@ -331,9 +331,8 @@ impl SharedStore for RedisStore {
             oldest.arg("-").arg("+").arg("COUNT").arg(1);
             let oldest = entries(self.ask(oldest, deadline).await?)?;
             Ok(match oldest.first() {
-                Some(first) if applied.shared() != PurgeSeq::ZERO && first.seq > applied.shared() => {
-                    LogState::Trimmed(first.seq)
-                }
+                // Also for a reader that has applied nothing: what stood before the first line, nobody knows.
+                Some(first) if first.seq > applied.shared() => LogState::Trimmed(first.seq),
                 _ => LogState::Continues,
             })
         }

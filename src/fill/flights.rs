@@ -75,6 +75,11 @@ impl<T: Clone> Flights<T> {
         }
     }
 
+    /// Whether the flight of a key is under way.
+    pub fn is_under_way(&self, key: KeyHash) -> bool {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&key)
+    }
+
     /// Flights under way.
     pub fn count(&self) -> usize {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner).len()

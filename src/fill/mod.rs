@@ -162,6 +162,11 @@ impl Fill {
         self.l1.get(key)
     }
 
+    /// Whether a fill of a key is under way.
+    pub fn is_flying(&self, key: KeyHash) -> bool {
+        self.flights.is_under_way(key)
+    }
+
     /// What may be done with an entry now.
     pub fn judge(&self, entry: &Entry, now: Timestamp) -> Verdict {
         freshness::judge(&entry.lifetime, self.purges.check(entry), now)

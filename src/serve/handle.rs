@@ -151,8 +151,11 @@ impl Server {
             // The origin failed a moment ago: what was stored before serves as long as it may.
             Some(Slot::Failed { until, as_of, failure, previous }) => {
                 // A purge after the origin was asked: nobody can say that it still fails for that.
-                let backs_off =
-                    now < until && !previous.as_ref().is_some_and(|entry| self.fill.purged_since(entry, as_of));
+                let is_answered = !previous.as_ref().is_some_and(|entry| self.fill.purged_since(entry, as_of));
+                let backs_off = is_answered && now < until;
+                // When the back-off is over one request tries again, and may wait long for a dead origin;
+                // the others need not wait with it for what they would be served in the end.
+                let tries_again = is_answered && !backs_off && self.fill.is_flying(key.hash());
                 let verdict = previous.as_ref().map(|entry| (entry, self.fill.judge(entry, now)));
                 match verdict {
                     Some((entry, Verdict::Fresh | Verdict::Stale(_))) => {
@@ -162,7 +165,9 @@ impl Server {
                         }
                         return self.serve(&asks, entry, Said::new(Outcome::Stale).because(failure.reason));
                     }
-                    Some((entry, Verdict::Expired(_))) if backs_off && self.fill.usable_on_error(entry, now) => {
+                    Some((entry, Verdict::Expired(_)))
+                        if (backs_off || tries_again) && self.fill.usable_on_error(entry, now) =>
+                    {
                         return self.serve(&asks, entry, Said::new(Outcome::StaleError).because(failure.reason));
                     }
                     _ if backs_off => return self.failed(&asks, &failure),
@@ -177,7 +182,9 @@ impl Server {
         match self.fill.once(rule, key, previous).await {
             Filled::Landed { landed: Landed::Entry { entry, source, stored }, collapsed } => {
                 let said = Said::filled(source, stored, collapsed);
-                if let (Source::L2, Verdict::Stale(why)) = (source, self.fill.judge(&entry, self.clock.now())) {
+                let verdict = self.fill.judge(&entry, self.clock.now());
+                let said = if stored && verdict != Verdict::Fresh { said.overtaken() } else { said };
+                if let (Source::L2, Verdict::Stale(why)) = (source, verdict) {
                     self.fill.refresh_behind(rule, key, &entry, why);
                     return self.serve(&asks, &entry, Said::new(Outcome::Stale));
                 }

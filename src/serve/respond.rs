@@ -29,13 +29,23 @@ pub struct Said {
     stored: bool,
     collapsed: bool,
     passed: bool,
+    overtaken: bool,
     ttl: Option<u64>,
 }
 
 impl Said {
     /// An outcome, and nothing more to say.
     pub fn new(outcome: Outcome) -> Self {
-        Self { outcome, reason: None, origin_status: None, stored: false, collapsed: false, passed: false, ttl: None }
+        Self {
+            outcome,
+            reason: None,
+            origin_status: None,
+            stored: false,
+            collapsed: false,
+            passed: false,
+            overtaken: false,
+            ttl: None,
+        }
     }
 
     /// What a fill's result says.
@@ -58,6 +68,13 @@ impl Said {
     #[must_use]
     pub fn because(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
+        self
+    }
+
+    /// Adds that a purge came while the answer was on its way.
+    #[must_use]
+    pub fn overtaken(mut self) -> Self {
+        self.overtaken = true;
         self
     }
 
@@ -150,6 +167,8 @@ pub fn entry(
     }
     let is_error = entry.status.is_client_error() || entry.status.is_server_error();
     match said.outcome {
+        // A purge of the CDN may have gone ahead of it.
+        _ if said.overtaken => shorten(&mut headers, HeaderValue::from_static("max-age=0, must-revalidate")),
         // Nobody downstream may store it as fresh.
         Outcome::Stale | Outcome::StaleError => {
             shorten(&mut headers, HeaderValue::from_static("max-age=0, must-revalidate"));

@@ -40,6 +40,9 @@ const TIDY_EVERY: Duration = Duration::from_secs(1);
 /// What the log reaches back beyond the longest lifetime: a slow fill, and clocks that differ.
 const KEEP_MARGIN: Duration = Duration::from_secs(600);
 
+/// What a log in memory reaches back.
+const MEMORY_KEEP: Duration = Duration::from_secs(60);
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -141,7 +144,11 @@ impl Node {
             purges,
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
-            keep,
+            // A log in memory has one reader, which is never behind: history would only fill the memory.
+            keep: match durable {
+                Durable::Log => keep,
+                Durable::Memory => MEMORY_KEEP,
+            },
             ack_timeout: config.purge.ack_timeout,
             tags_max: config.purge.tags_max,
         });

@@ -1,7 +1,7 @@
 //! Webhooks: is this delivery what it says (Standard Webhooks), and what does it purge?
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -207,6 +207,8 @@ fn thing(value: Value) -> Option<Map<String, Value>> {
 /// The tags that an event purges, and the names that its data lacks.
 pub fn expand(rule: &EventRule, event: &Event) -> (Vec<(String, Mode)>, Vec<String>) {
     let (mut tags, mut lacking) = (Vec::new(), Vec::new());
+    // An import may name thousands of things in one event.
+    let mut seen = HashSet::new();
     let lists = [(&rule.hard, Mode::Hard), (&rule.soft, Mode::Soft), (&rule.delete, Mode::Delete)];
     let nothing = [Map::new()];
     let things = if event.data.is_empty() { &nothing[..] } else { &event.data };
@@ -222,8 +224,11 @@ pub fn expand(rule: &EventRule, event: &Event) -> (Vec<(String, Mode)>, Vec<Stri
                     value
                 });
                 match tag {
-                    Some(tag) if tags.iter().any(|(known, with)| *known == tag && *with == mode) => {}
-                    Some(tag) => tags.push((tag, mode)),
+                    Some(tag) => {
+                        if seen.insert((tag.clone(), mode)) {
+                            tags.push((tag, mode));
+                        }
+                    }
                     None => lacking.extend(missing),
                 }
             }

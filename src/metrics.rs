@@ -280,8 +280,9 @@ impl Metrics {
             self.origin_answers.with_label_values(&[answer]);
         }
         let failures = ["l2_timeout", "l2_open", "l2_connection", "l2_error"];
-        for result in
-            ["hit", "l2_absent", "l2_corrupt", "l2_version", "l2_foreign", "l2_size"].into_iter().chain(failures)
+        for result in ["hit", "l2_absent", "l2_corrupt", "l2_version", "l2_foreign", "l2_size", "l2_unready"]
+            .into_iter()
+            .chain(failures)
         {
             self.l2_reads.with_label_values(&[result]);
         }

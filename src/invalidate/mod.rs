@@ -150,6 +150,7 @@ mod tests {
             durable: Durable::Log,
             purges: Arc::clone(&purges),
             clock,
+            metrics: Metrics::new(&[]),
             keep: Duration::from_secs(100),
             ack_timeout: Duration::from_secs(1),
             tags_max: 10,

@@ -57,7 +57,12 @@ pub fn judge(lifetime: &Lifetime, purged: Purged, now: Timestamp) -> Verdict {
 
 /// Whether an entry may be served because the origin failed (RFC 5861 §4). A deleted one never is.
 pub fn usable_on_error(lifetime: &Lifetime, purged: Purged, now: Timestamp) -> bool {
-    purged != Purged::Deleted && now < lifetime.ends()
+    match purged {
+        Purged::Deleted => false,
+        Purged::No => now < lifetime.ends(),
+        // What was purged serves by the stale-if-error window alone: without one it is gone.
+        Purged::Soft { .. } | Purged::Hard => lifetime.sie_until > lifetime.fresh_until && now < lifetime.sie_until,
+    }
 }
 
 /// When a refresh behind a stale answer may begin: at once, but under a burst of soft purges only
@@ -198,6 +203,8 @@ mod tests {
         let usable = |purged, after| usable_on_error(&life(), purged, NOW + seconds(after));
         assert!(usable(Purged::No, 29) && usable(Purged::Hard, 29) && !usable(Purged::No, 30));
         assert!(!usable(Purged::Deleted, 0));
+        let without = Lifetime { sie_until: life().fresh_until, ..life() };
+        assert!(!usable_on_error(&without, Purged::Hard, NOW) && usable_on_error(&without, Purged::No, NOW));
     }
 
     fn lifetime_of(policy: Policy, status: u16, pairs: &[(&str, &str)], stretch: f64) -> Option<(u64, u64, u64)> {

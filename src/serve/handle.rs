@@ -81,7 +81,7 @@ impl Handler for Server {
         })
     }
 
-    /// The same as [`Server::hit`], in bytes: what is not a fresh entry for a plain request goes the
+    /// The same as `hit`, in bytes: what is not a fresh entry for a plain request goes the
     /// general way.
     fn ready(&self, request: &PlainHead<'_>, head: &mut Vec<u8>) -> Option<Bytes> {
         let began = Instant::now();

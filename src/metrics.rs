@@ -49,6 +49,10 @@ pub struct Metrics {
     pub(crate) overtaken: IntCounter,
     pub(crate) refreshes: IntCounter,
     pub(crate) log_garbage: IntCounter,
+    pub(crate) log_lost: IntCounter,
+    pub(crate) journal_replayed: IntCounter,
+    pub(crate) echoes: IntCounter,
+    leases: IntCounterVec,
     pub(crate) connections: IntGauge,
     pub(crate) connections_total: IntCounter,
     pub(crate) ready: IntGauge,
@@ -64,6 +68,8 @@ struct Gauges {
     flights: IntGauge,
     followers: IntGauge,
     purge_marks: IntGauge,
+    journaled: IntGauge,
+    blind: IntGauge,
     origin_connections: IntGaugeVec,
     log_lag_ms: prometheus::Gauge,
     uptime: prometheus::Gauge,
@@ -82,6 +88,10 @@ pub struct Readings {
     pub followers: usize,
     /// Purged tags remembered.
     pub purge_marks: usize,
+    /// Purges that stand in the journal alone.
+    pub journaled: u64,
+    /// The node is cut off from the purge log for too long.
+    pub is_blind: bool,
     /// Connections to the origin: open, idle, and requests waiting for one.
     pub origin: [u64; 3],
     /// Since the follower last heard from the log.
@@ -152,6 +162,13 @@ impl Metrics {
             "endcap_tags_collapsed_total",
             "Tags beyond an entry's bound that were replaced by the coarse tag of their kind, by route.",
             &["route"],
+        );
+        let leases = counters(
+            &registry,
+            "endcap_leases_total",
+            "Fills by how they came to the origin: leads for all nodes, served by another node, or alone \
+             (in vain, after a timeout or an error of the shared tier).",
+            &["turn"],
         );
         let build = register(
             &registry,
@@ -231,6 +248,22 @@ impl Metrics {
                 "endcap_log_unreadable_total",
                 "Lines of the purge log that could not be read and were skipped.",
             ),
+            log_lost: counter(
+                &registry,
+                "endcap_log_lost_total",
+                "Times the purge log was found to have lost its end; it was put back and older entries refilled.",
+            ),
+            journal_replayed: counter(
+                &registry,
+                "endcap_journal_replayed_total",
+                "Purges that went from the journal into the purge log.",
+            ),
+            echoes: counter(
+                &registry,
+                "endcap_echoes_total",
+                "Entries asked for once more because they had been filled soon after a purge of theirs.",
+            ),
+            leases,
             connections: gauge(&registry, "endcap_connections", "Client connections open now."),
             connections_total: counter(&registry, "endcap_connections_total", "Client connections accepted."),
             ready: gauge(&registry, "endcap_ready", "1 when this node has caught up with the purge log."),
@@ -241,6 +274,12 @@ impl Metrics {
                 flights: gauge(&registry, "endcap_flights", "Fills under way."),
                 followers: gauge(&registry, "endcap_followers", "Requests that wait for another request's fill."),
                 purge_marks: gauge(&registry, "endcap_purge_marks", "Purged tags that are remembered one by one."),
+                journaled: gauge(&registry, "endcap_journaled_purges", "Purges in the journal that wait for the log."),
+                blind: gauge(
+                    &registry,
+                    "endcap_blind",
+                    "1 while this node has not confirmed for max_blind that it knows of all purges.",
+                ),
                 origin_connections: register(
                     &registry,
                     IntGaugeVec::new(
@@ -280,7 +319,7 @@ impl Metrics {
             self.origin_answers.with_label_values(&[answer]);
         }
         let failures = ["l2_timeout", "l2_open", "l2_connection", "l2_error"];
-        for result in ["hit", "l2_absent", "l2_corrupt", "l2_version", "l2_foreign", "l2_size", "l2_unready"]
+        for result in ["hit", "l2_absent", "l2_corrupt", "l2_version", "l2_foreign", "l2_size", "l2_rule", "l2_unready"]
             .into_iter()
             .chain(failures)
         {
@@ -288,6 +327,9 @@ impl Metrics {
         }
         for result in ["ok"].into_iter().chain(failures) {
             self.l2_writes.with_label_values(&[result]);
+        }
+        for turn in ["leads", "served", "vain", "timeout", "error"] {
+            self.leases.with_label_values(&[turn]);
         }
         for mode in Mode::ALL {
             self.purges.with_label_values(&[mode.as_str()]);
@@ -309,7 +351,7 @@ impl Metrics {
         ] {
             self.webhooks.with_label_values(&[result]);
         }
-        for result in ["acknowledged", "invalid", "log", "not_applied"] {
+        for result in ["acknowledged", "journaled", "invalid", "log", "journal", "not_applied"] {
             self.purge_orders.with_label_values(&[result]);
         }
     }
@@ -379,6 +421,11 @@ impl Metrics {
         self.l2_reads.with_label_values(&[trouble.unwrap_or("hit")]).inc();
     }
 
+    /// A fill took its turn among the nodes.
+    pub(crate) fn leased(&self, turn: &'static str) {
+        self.leases.with_label_values(&[turn]).inc();
+    }
+
     /// The shared tier was written.
     pub(crate) fn l2_write(&self, trouble: Option<&'static str>) {
         self.l2_writes.with_label_values(&[trouble.unwrap_or("ok")]).inc();
@@ -417,6 +464,8 @@ impl Metrics {
         gauges.flights.set(number(readings.flights));
         gauges.followers.set(number(readings.followers));
         gauges.purge_marks.set(number(readings.purge_marks));
+        gauges.journaled.set(i64::try_from(readings.journaled).unwrap_or(i64::MAX));
+        gauges.blind.set(readings.is_blind.into());
         for (state, value) in ["open", "idle", "waiting"].iter().zip(readings.origin) {
             gauges.origin_connections.with_label_values(&[state]).set(i64::try_from(value).unwrap_or(i64::MAX));
         }

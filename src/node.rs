@@ -13,8 +13,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::fill::{Fill, FillSettings};
 use crate::invalidate::follow::{Follower, Following};
+use crate::invalidate::journal::Journal;
+use crate::invalidate::replay::Replay;
 use crate::invalidate::webhook::{Hook, Webhooks};
-use crate::invalidate::{Durable, Invalidator};
+use crate::invalidate::{self, Durable, Invalidator};
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::origin::{HttpOrigin, Origin, OriginSettings};
@@ -95,6 +97,7 @@ impl Node {
             let bound = Listener::bind(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
             bound.map_err(|error| StartError::Bind { key, address, error })
         };
+        let journal = journal(config)?;
         let (address, listener) = bind("listen.address", config.listen.address)?;
         let (ops_address, ops_listener) = bind("ops.address", config.ops.address)?;
 
@@ -103,7 +106,11 @@ impl Node {
         metrics.declare_ends(ConnectionEnd::ALL.map(ConnectionEnd::as_str));
         let keep = config.routes.lifetime_max() + KEEP_MARGIN;
         let (log, shared, durable) = stores(config, &clock)?;
-        let purges = Arc::new(Purges::new(PurgeIndex::new(config.purge.soft_grace, config.purge.marks_max, keep)));
+        let index = PurgeIndex::new(config.purge.soft_grace, config.purge.marks_max, keep);
+        // A log in memory cannot be cut off from its only reader.
+        let max_blind = (durable == Durable::Log).then_some(config.purge.max_blind);
+        let purges = Arc::new(Purges::new(index, max_blind));
+        let journal = journal.map(|journal| Replay::new(journal, Arc::clone(&purges), Arc::clone(&metrics)));
         let (origin, pool, host) = origin(config, &tasks)?;
 
         let compress_min = config.redis.as_ref().map_or(usize::MAX, |redis| redis.compress_min);
@@ -124,33 +131,41 @@ impl Node {
                 jitter: config.cache.jitter,
                 shared_max: config.routes.lifetime_max(),
                 soft_grace: config.purge.soft_grace,
+                echo: config.purge.echo,
+                lease_ttl: config.redis.as_ref().map_or(Duration::ZERO, |redis| redis.lease_ttl),
+                lease_wait: config.redis.as_ref().map_or(Duration::ZERO, |redis| redis.lease_wait),
             },
         );
 
+        // A log in memory has one reader, which is never behind: history would only fill the memory.
+        let log_keep = if durable == Durable::Memory { MEMORY_KEEP } else { keep };
         let (state, following) = watch::channel(Following::default());
         let follower = Follower {
             log: Arc::clone(&log),
             purges: Arc::clone(&purges),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
+            keep: log_keep,
+            max_blind: config.purge.max_blind,
             state,
         };
         tasks.spawn(follower.run(tasks.stopping().clone()));
         tasks.spawn(tidy(Arc::clone(&fill), tasks.clone()));
+        if let Some(journal) = &journal {
+            tasks.spawn(journal.clone().run(Arc::clone(&log), log_keep, tasks.stopping().clone()));
+        }
 
         let invalidator = Arc::new(Invalidator {
             log,
             durable,
+            journal,
             purges,
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
-            // A log in memory has one reader, which is never behind: history would only fill the memory.
-            keep: match durable {
-                Durable::Log => keep,
-                Durable::Memory => MEMORY_KEEP,
-            },
+            keep: log_keep,
             ack_timeout: config.purge.ack_timeout,
             tags_max: config.purge.tags_max,
+            breaker: invalidate::breaker(),
         });
         let webhooks = Webhooks::new(
             hooks(config)?,
@@ -217,6 +232,24 @@ impl Node {
     pub async fn stop(&self) {
         self.tasks.stop().await;
     }
+}
+
+/// Opens the journal, where there is a log that may be out of reach.
+fn journal(config: &Config) -> Result<Option<Journal>, StartError> {
+    let Some(path) = config.purge.journal.as_ref().filter(|_| config.redis.is_some()) else { return Ok(None) };
+    let (journal, found) = Journal::open(path, config.purge.journal_max as u64)
+        .map_err(|error| StartError::Config { key: "purge.journal", error: format!("{path:?}: {error}") })?;
+    if found.purges > 0 {
+        tracing::info!(purges = found.purges, "the journal holds purges that wait for the log");
+    }
+    if found.skipped_bytes > 0 {
+        tracing::error!(
+            ?path,
+            bytes = found.skipped_bytes,
+            "skipped what is damaged in the journal, or was never whole"
+        );
+    }
+    Ok(Some(journal))
 }
 
 type Stores = (Arc<dyn SharedStore>, Option<Arc<dyn SharedStore>>, Durable);

@@ -3,11 +3,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::policy::entry::{Entry, Seen};
-use crate::policy::purge::{Mode, PurgeIndex, PurgeSeq, Purged};
+use crate::policy::purge::{Marked, PurgeIndex, PurgeSeq, Purged};
 use crate::policy::tags::TagHash;
 use crate::policy::time::Timestamp;
 
@@ -18,29 +19,69 @@ pub struct Purges {
     epoch: AtomicU64,
     index: RwLock<PurgeIndex>,
     applied: watch::Sender<PurgeSeq>,
-    is_current: AtomicBool,
+    is_caught_up: AtomicBool,
+    /// Purges that are safe in the journal but not yet in the log.
+    journaled: AtomicU64,
+    /// `None` where the log cannot be cut off from its only reader.
+    max_blind: Option<Duration>,
+    /// From when on the node is blind, in milliseconds.
+    blind_from: AtomicU64,
 }
 
 impl Purges {
-    /// Shares an index.
-    pub fn new(index: PurgeIndex) -> Self {
+    /// Shares an index that is trusted for `max_blind` after the log was last read to its end.
+    pub fn new(index: PurgeIndex, max_blind: Option<Duration>) -> Self {
         let applied = watch::Sender::new(index.applied());
         Self {
             epoch: AtomicU64::new(index.epoch()),
             index: RwLock::new(index),
             applied,
-            is_current: AtomicBool::new(false),
+            is_caught_up: AtomicBool::new(false),
+            journaled: AtomicU64::new(0),
+            max_blind,
+            blind_from: AtomicU64::new(if max_blind.is_some() { 0 } else { u64::MAX }),
         }
     }
 
-    /// The log has been read to its end: from here on the index can judge what others have stored.
-    pub fn caught_up(&self) {
-        self.is_current.store(true, Ordering::Release);
+    /// The log has been read to its end, by a read that was sent at `asked`: from here on the index can
+    /// judge what others have stored.
+    pub fn confirmed(&self, asked: Timestamp) {
+        if let Some(max_blind) = self.max_blind {
+            self.blind_from.fetch_max((asked + max_blind).as_millis(), Ordering::AcqRel);
+        }
+        self.is_caught_up.store(true, Ordering::Release);
     }
 
     /// Whether the log has been read to its end since the start.
     pub fn is_caught_up(&self) -> bool {
-        self.is_current.load(Ordering::Acquire)
+        self.is_caught_up.load(Ordering::Acquire)
+    }
+
+    /// Whether the node has not been able to confirm for too long that it knows of all purges.
+    pub fn is_blind(&self, now: Timestamp) -> bool {
+        now.as_millis() >= self.blind_from.load(Ordering::Acquire)
+    }
+
+    /// Whether a purge may have been missed of an entry whose fill began then: blind, the node trusts
+    /// only what the origin said within `max_blind`.
+    pub fn is_blind_to(&self, began: Timestamp, now: Timestamp) -> bool {
+        self.is_blind(now) && self.max_blind.is_some_and(|max_blind| now.since(began) > max_blind)
+    }
+
+    /// Says how many purges stand in the journal alone.
+    pub fn set_journaled(&self, count: u64) {
+        self.journaled.store(count, Ordering::Release);
+    }
+
+    /// Purges that stand in the journal alone.
+    pub fn journaled(&self) -> u64 {
+        self.journaled.load(Ordering::Acquire)
+    }
+
+    /// Whether the index can judge what other nodes have stored: it knows the log to its end, and the
+    /// log knows all that this node was told.
+    pub fn can_judge_others(&self) -> bool {
+        self.is_caught_up() && self.journaled() == 0
     }
 
     /// The newest purge applied: what a fill that begins now is `as_of`.
@@ -49,17 +90,17 @@ impl Purges {
     }
 
     /// Applies a line of the log.
-    pub fn apply(&self, seq: PurgeSeq, marks: Box<[(TagHash, Mode)]>, now: Timestamp) {
+    pub fn apply(&self, seq: PurgeSeq, line: Marked, now: Timestamp) {
         let mut index = self.write();
-        index.apply(seq, marks, now);
+        index.apply(seq, line, now);
         self.publish(&index);
     }
 
     /// Applies a purge that the log does not hold (yet): it has a position in this process alone.
-    pub fn apply_here(&self, marks: Box<[(TagHash, Mode)]>, now: Timestamp) -> PurgeSeq {
+    pub fn apply_here(&self, line: Marked, now: Timestamp) -> PurgeSeq {
         let mut index = self.write();
         let seq = index.applied().next_local();
-        index.apply(seq, marks, now);
+        index.apply(seq, line, now);
         self.publish(&index);
         seq
     }
@@ -67,6 +108,14 @@ impl Purges {
     /// Forgets what lies before `seq`: all older entries must be refilled.
     pub fn raise_floor(&self, seq: PurgeSeq) {
         let mut index = self.write();
+        index.raise_floor(seq);
+        self.publish(&index);
+    }
+
+    /// Forgets everything: all that was stored up to now must be refilled.
+    pub fn forget(&self) {
+        let mut index = self.write();
+        let seq = index.applied().next_local();
         index.raise_floor(seq);
         self.publish(&index);
     }
@@ -92,6 +141,19 @@ impl Purges {
     pub fn judge(&self, tags: &[TagHash], as_of: PurgeSeq) -> Seen {
         let index = self.read();
         Seen::new(index.epoch(), index.judge(tags, as_of))
+    }
+
+    /// See [`PurgeIndex::echo`].
+    pub fn echo(&self, entry: &Entry, echo: Duration) -> Option<Timestamp> {
+        self.read().echo(&entry.tags, entry.began, echo)
+    }
+
+    /// Judges an entry that another node filled, and says as of when it can be judged from here on: what
+    /// this node has not applied yet may concern it, whatever the other node knew.
+    pub fn judge_foreign(&self, tags: &[TagHash], as_of: PurgeSeq) -> (PurgeSeq, Seen) {
+        let index = self.read();
+        let as_of = as_of.min(index.applied());
+        (as_of, Seen::new(index.epoch(), index.judge(tags, as_of)))
     }
 
     /// See [`PurgeIndex::judge_between`].

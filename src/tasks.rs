@@ -38,9 +38,15 @@ impl Tasks {
     {
         /// A quarter of a millisecond of JSON.
         const HEAVY_BYTES: usize = 128 * 1024;
-        if bytes <= HEAVY_BYTES {
-            return work();
-        }
+        if bytes <= HEAVY_BYTES { work() } else { Self::block(work).await }
+    }
+
+    /// Does work that waits for a disk, or takes long, on a thread of its own.
+    pub async fn block<T, F>(work: F) -> T
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
         match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,
             Err(error) => match error.try_into_panic() {

@@ -25,6 +25,7 @@ mod units;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +94,14 @@ impl Config {
                  whoever reaches it, and POST /purge is closed",
                 self.ops.address
             ));
+        }
+        match (&self.redis, &self.purge.journal) {
+            (Some(_), None) => warnings.push(
+                "purge.journal is not set: while Redis cannot be reached, webhooks get 503 and must be sent again"
+                    .to_owned(),
+            ),
+            (None, Some(_)) => warnings.push("purge.journal is of no use without [redis]".to_owned()),
+            (Some(_), Some(_)) | (None, None) => {}
         }
         let short = |secret: &Secret| secret.expose().len() < 16;
         if self.ops.token.as_ref().is_some_and(short) {
@@ -302,6 +311,10 @@ pub struct Redis {
     pub integrity_key: Option<Secret>,
     /// Stored bodies above so many bytes are compressed.
     pub compress_min: usize,
+    /// One node asks the origin for all: for this time at the most.
+    pub lease_ttl: Duration,
+    /// How long the others wait for it.
+    pub lease_wait: Duration,
 }
 
 impl Redis {
@@ -320,6 +333,8 @@ impl Redis {
             breaker_open: Duration::from_secs(1),
             integrity_key: None,
             compress_min: 2 << 10,
+            lease_ttl: Duration::from_secs(10),
+            lease_wait: Duration::from_secs(2),
         }
     }
 }
@@ -331,6 +346,14 @@ pub struct Purge {
     pub soft_grace: Duration,
     /// A purge must be in the log and applied within this time, else 503.
     pub ack_timeout: Duration,
+    /// Cut off from the log for longer than this, the node trusts nothing older than this.
+    pub max_blind: Duration,
+    /// A fill that began so soon after a purge of its tags is asked for once more at the end of this time.
+    pub echo: Duration,
+    /// The file in which purges are safe while the log cannot be reached; without one their senders get 503.
+    pub journal: Option<PathBuf>,
+    /// Bytes to which the journal grows.
+    pub journal_max: usize,
     /// Most tags in one purge; more get 413.
     pub tags_max: usize,
     /// Purged tags remembered one by one; beyond it older entries are refilled.
@@ -342,6 +365,10 @@ impl Default for Purge {
         Self {
             soft_grace: Duration::from_secs(2),
             ack_timeout: Duration::from_secs(2),
+            max_blind: Duration::from_secs(5),
+            echo: Duration::from_secs(2),
+            journal: None,
+            journal_max: 16 << 20,
             tags_max: 100_000,
             marks_max: 1_000_000,
         }

@@ -100,11 +100,17 @@ tables! {
         integrity_key: Text<Secret>,
         integrity_key_file: String,
         compress_min: Text<Size>,
+        lease_ttl: Text<Duration>,
+        lease_wait: Text<Duration>,
     }
 
     Purge {
         soft_grace: Text<Duration>,
         ack_timeout: Text<Duration>,
+        max_blind: Text<Duration>,
+        echo: Text<Duration>,
+        journal: String,
+        journal_max: Text<Size>,
         tags_max: usize,
         marks_max: usize,
     }

@@ -90,6 +90,10 @@ impl Config {
             purge: Some(raw::Purge {
                 soft_grace: some(purge.soft_grace),
                 ack_timeout: some(purge.ack_timeout),
+                max_blind: some(purge.max_blind),
+                echo: some(purge.echo),
+                journal: purge.journal.as_ref().map(|path| path.display().to_string()),
+                journal_max: size(purge.journal_max),
                 tags_max: Some(purge.tags_max),
                 marks_max: Some(purge.marks_max),
             }),
@@ -161,6 +165,8 @@ fn to_redis(redis: &Redis) -> raw::Redis {
         integrity_key: secret(&redis.integrity_key),
         integrity_key_file: None,
         compress_min: size(redis.compress_min),
+        lease_ttl: some(redis.lease_ttl),
+        lease_wait: some(redis.lease_wait),
     }
 }
 

@@ -1,5 +1,6 @@
 //! From the file to the configuration: defaults, bounds, and what one key says about another.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -209,6 +210,8 @@ fn redis(raw: raw::Redis, check: &mut Checker<'_, '_>) -> Option<Redis> {
             check.secret(at, "integrity_key", given)
         },
         compress_min: check.bytes(at, "compress_min", raw.compress_min, default.compress_min, 0, 1 << 30),
+        lease_ttl: check.duration(at, "lease_ttl", raw.lease_ttl, default.lease_ttl, 10 * MINUTE),
+        lease_wait: check.duration(at, "lease_wait", raw.lease_wait, default.lease_wait, MINUTE),
         server: default.server,
     })
 }
@@ -217,10 +220,22 @@ fn purge(raw: raw::Purge, check: &mut Checker<'_, '_>) -> Purge {
     let at = &Path::of(&["purge"]);
     let default = Purge::default();
     let soft_grace = raw.soft_grace.map(|text| text.0);
+    let max_blind = raw.max_blind.map(|text| text.0);
+    let echo = raw.echo.map(|text| text.0);
+    let journal = raw.journal.map(PathBuf::from);
+    if journal.as_ref().is_some_and(|path| path.file_name().is_none()) {
+        check.problem(&at.key("journal"), "this is no file: name one, such as \"/var/lib/endcap/journal\"");
+    }
     Purge {
         // Zero makes every soft purge a hard one.
         soft_grace: check.within(at, "soft_grace", soft_grace, default.soft_grace, Duration::ZERO, HOUR),
         ack_timeout: check.duration(at, "ack_timeout", raw.ack_timeout, default.ack_timeout, MINUTE),
+        // A read of the log waits for a quarter of it.
+        max_blind: check.within(at, "max_blind", max_blind, default.max_blind, Duration::from_millis(100), HOUR),
+        // Zero asks nothing again.
+        echo: check.within(at, "echo", echo, default.echo, Duration::ZERO, MINUTE),
+        journal,
+        journal_max: check.bytes(at, "journal_max", raw.journal_max, default.journal_max, 4096, 1 << 30),
         tags_max: check.within(at, "tags_max", raw.tags_max, default.tags_max, 1, 1_000_000),
         marks_max: check.within(at, "marks_max", raw.marks_max, default.marks_max, 1000, 100_000_000),
     }

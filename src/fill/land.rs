@@ -9,6 +9,7 @@ use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::oneshot;
 
+use super::lease::Turn;
 use super::{Failure, Fill, Job, Landed, Read, Source};
 use crate::body::{Body, BodyError};
 use crate::origin::{Framing, OriginBody, OriginError, Purpose};
@@ -19,9 +20,11 @@ use crate::policy::freshness::{self, Verdict};
 use crate::policy::hop_by_hop;
 use crate::policy::key::Key;
 use crate::policy::purge::{PurgeSeq, Purged};
+use crate::policy::route::Rule;
 use crate::policy::storable::{self, Admission, ShareOnce, Unshareable};
 use crate::policy::tags::{TAGS_MAX, Tags};
 use crate::policy::time::Timestamp;
+use crate::store::LeaseToken;
 use crate::store::l1::Slot;
 use crate::store::wire;
 use crate::tasks::Tasks;
@@ -38,56 +41,85 @@ struct Began {
 }
 
 impl Fill {
-    /// Looks where another flight or another node may have been faster, then asks the origin.
-    pub(super) async fn fly(&self, job: &Job, own: Own) -> Landed {
-        let mut job = job.clone();
-        let now = self.clock.now();
+    /// Looks where another flight or another node may have been faster, then asks the origin. Says also
+    /// which lease it has taken for that.
+    pub(super) async fn fly(&self, job: &mut Job, own: Own) -> (Landed, Option<LeaseToken>) {
         // Between the look-up that missed and this flight another one may have landed.
-        if let Some(Slot::Entry(entry)) = self.l1.get(job.key.hash())
-            && self.judge(&entry, now) == Verdict::Fresh
-        {
-            return Landed::Entry { entry, source: Source::L1, stored: true };
-        }
-        if let Some(entry) = self.ask_shared(&job).await {
-            let entry = Arc::new(entry);
-            match self.judge(&entry, now) {
-                Verdict::Fresh => {
-                    self.l1.put(job.key.hash(), Slot::Entry(Arc::clone(&entry)));
-                    return Landed::Entry { entry, source: Source::L2, stored: true };
-                }
-                // A request that waits is served it and refreshes it behind; a refresh goes on to the origin.
-                Verdict::Stale(_) if job.previous.is_none() => {
-                    self.l1.put(job.key.hash(), Slot::Entry(Arc::clone(&entry)));
-                    return Landed::Entry { entry, source: Source::L2, stored: true };
-                }
-                Verdict::Stale(_) | Verdict::Expired(_) => {
-                    job.previous.get_or_insert(entry);
-                }
+        if let Some(Slot::Entry(entry)) = self.l1.get(job.key.hash()) {
+            if self.answers(job, &entry) {
+                return (Landed::Entry { entry, source: Source::L1, stored: true }, None);
             }
+            job.know(entry);
         }
-        self.ask_origin(&job, own).await
+        let served = |entry| (Landed::Entry { entry, source: Source::L2, stored: true }, None);
+        let turn = match self.ask_shared(job).await {
+            Ok(Some(entry)) => return served(entry),
+            Ok(None) => self.take_turn(job).await,
+            Err(_) => Turn::Alone,
+        };
+        match turn {
+            Turn::Served(entry) => served(entry),
+            Turn::Leads(token) => (self.ask_origin(job, own).await, Some(token)),
+            Turn::Alone => (self.ask_origin(job, own).await, None),
+        }
     }
 
-    /// The shared tier's entry. A tier that errs is a miss with a reason.
-    async fn ask_shared(&self, job: &Job) -> Option<Entry> {
-        let shared = self.shared.as_ref()?;
-        if !self.purges.is_caught_up() {
-            // A node that has just started knows of no purge, and would find everything fresh.
-            self.metrics.l2_read(Some("l2_unready"));
-            return None;
-        }
-        let outcome = match shared.get(job.key.hash()).await {
-            Ok(None) => Err("l2_absent"),
-            Ok(Some(bytes)) => {
-                let (codec, key, purges) = (self.codec.clone(), job.key.clone(), Arc::clone(&self.purges));
-                let length = bytes.len();
-                let read = move || codec.decode(key.text(), &bytes, &purges).map_err(wire::WireError::reason);
-                Tasks::compute(length, read).await
-            }
-            Err(error) => Err(error.reason()),
+    /// Whether an entry that is found on the way makes the flight unnecessary.
+    fn answers(&self, job: &Job, entry: &Entry) -> bool {
+        entry.began >= job.not_before && self.judge(entry, self.clock.now()) == Verdict::Fresh
+    }
+
+    /// The shared tier's entry, where it will do.
+    ///
+    /// # Errors
+    /// There is no such tier, it must not be asked, or it did not answer: a miss with a reason.
+    async fn ask_shared(&self, job: &mut Job) -> Result<Option<Arc<Entry>>, &'static str> {
+        let shared = self.shared.as_ref().ok_or("l2_none")?;
+        let outcome = if self.purges.can_judge_others() {
+            shared.get(job.key.hash()).await.map_err(|error| error.reason())
+        } else {
+            // A node that has just started knows of no purge, and would find everything fresh; others do
+            // not know what this one was told and has in its journal.
+            Err("l2_unready")
         };
-        self.metrics.l2_read(outcome.as_ref().err().copied());
-        outcome.ok()
+        let (read, outcome) = match outcome {
+            Ok(None) => (Err("l2_absent"), Ok(None)),
+            Ok(Some(bytes)) => match self.read_shared(job, bytes).await {
+                Ok(entry) => (Ok(()), Ok(self.take_shared(job, entry))),
+                Err(why) => (Err(why), Ok(None)),
+            },
+            Err(why) => (Err(why), Err(why)),
+        };
+        self.metrics.l2_read(read.err());
+        outcome
+    }
+
+    /// Reads what the shared tier holds.
+    pub(super) async fn read_shared(&self, job: &Job, bytes: Bytes) -> Result<Arc<Entry>, &'static str> {
+        let (codec, rule, key) = (self.codec.clone(), Arc::clone(&job.rule), job.key.clone());
+        let (purges, length) = (Arc::clone(&self.purges), bytes.len());
+        let read =
+            move || codec.decode(rule.tag_fingerprint(), key.text(), &bytes, &purges).map_err(wire::WireError::reason);
+        let entry = Tasks::compute(length, read).await?;
+        // Asked again: a purge that came meanwhile, and is in the journal alone, is unknown to whoever filled it.
+        if self.purges.can_judge_others() { Ok(Arc::new(entry)) } else { Err("l2_unready") }
+    }
+
+    /// Takes an entry of the shared tier if it will do; else it may still save a body, or serve when the
+    /// origin fails.
+    pub(super) fn take_shared(&self, job: &mut Job, entry: Arc<Entry>) -> Option<Arc<Entry>> {
+        // A request that waits is served a stale one and refreshes it behind; a refresh goes on to the origin.
+        let is_better = match self.judge(&entry, self.clock.now()) {
+            Verdict::Fresh => entry.began >= job.not_before,
+            Verdict::Stale(_) => job.previous.is_none(),
+            Verdict::Expired(_) => false,
+        };
+        if is_better {
+            self.l1.put(job.key.hash(), Slot::Entry(Arc::clone(&entry)));
+            return Some(entry);
+        }
+        job.know(entry);
+        None
     }
 
     async fn ask_origin(&self, job: &Job, own: Own) -> Landed {
@@ -192,7 +224,7 @@ impl Fill {
         if let Some(why) = once {
             self.metrics.not_stored(why.as_str());
             // What was stored before is no longer what the origin says.
-            self.l1.remove(job.key.hash());
+            self.remove(&job.key);
             return Landed::Entry { entry, source: Source::Origin(head.status), stored: false };
         }
         self.store(job, entry, head.status)
@@ -227,15 +259,27 @@ impl Fill {
     /// when the origin fails; never as fresh.
     fn store(&self, job: &Job, entry: Arc<Entry>, fill_status: StatusCode) -> Landed {
         if self.purges.check(&entry) == Purged::Deleted {
-            self.l1.remove(job.key.hash());
+            self.remove(&job.key);
             return Landed::Entry { entry, source: Source::Origin(fill_status), stored: false };
         }
         self.l1.put(job.key.hash(), Slot::Entry(Arc::clone(&entry)));
         Landed::Entry { entry, source: Source::Origin(fill_status), stored: true }
     }
 
+    /// Forgets a key in both tiers.
+    fn remove(&self, key: &Key) {
+        self.l1.remove(key.hash());
+        let Some(shared) = self.shared.clone() else { return };
+        let hash = key.hash();
+        self.tasks.spawn(async move {
+            if let Err(error) = shared.remove(hash).await {
+                tracing::debug!(%error, key = %hash, "could not forget a key in the shared store");
+            }
+        });
+    }
+
     /// Puts an entry where the other nodes find it.
-    pub(super) async fn share(&self, key: &Key, entry: &Arc<Entry>) {
+    pub(super) async fn share(&self, rule: &Rule, key: &Key, entry: &Arc<Entry>) {
         let Some(shared) = &self.shared else { return };
         if matches!(self.purges.check(entry), Purged::Hard | Purged::Deleted) {
             return;
@@ -246,7 +290,8 @@ impl Fill {
             return;
         }
         let (codec, written) = (self.codec.clone(), Arc::clone(entry));
-        let value = Tasks::compute(entry.body.len(), move || codec.encode(&written)).await;
+        let fingerprint = rule.tag_fingerprint();
+        let value = Tasks::compute(entry.body.len(), move || codec.encode(fingerprint, &written)).await;
         let outcome = shared.put(key.hash(), value, ttl).await;
         self.metrics.l2_write(outcome.as_ref().err().map(crate::store::StoreError::reason));
     }

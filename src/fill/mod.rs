@@ -2,6 +2,7 @@
 
 pub mod flights;
 mod land;
+mod lease;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::origin::Origin;
 use crate::policy::entry::Entry;
-use crate::policy::freshness::{self, StaleReason, Verdict};
+use crate::policy::freshness::{self, ExpiredReason, StaleReason, Verdict};
 use crate::policy::key::{Key, KeyHash};
 use crate::policy::purge::{PurgeSeq, Purged};
 use crate::policy::route::Rule;
@@ -27,6 +28,7 @@ use crate::store::l1::{L1, Slot};
 use crate::store::wire::Codec;
 use crate::tasks::Tasks;
 use flights::{Flights, Joined, Leader};
+use lease::Tokens;
 
 /// How often a request joins a flight whose result a purge overtook, before it goes alone.
 const ATTEMPTS: usize = 3;
@@ -46,6 +48,12 @@ pub struct FillSettings {
     pub shared_max: Duration,
     /// How long a soft purge lets an entry be served stale.
     pub soft_grace: Duration,
+    /// How soon after a purge a fill is asked for once more; zero for never.
+    pub echo: Duration,
+    /// How long a lease lasts at the most.
+    pub lease_ttl: Duration,
+    /// How long a flight waits for another node's.
+    pub lease_wait: Duration,
 }
 
 /// Why there is no answer to a fill, shared by all who waited for it.
@@ -128,6 +136,7 @@ pub struct Fill {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: FillSettings,
     flights: Arc<Flights<Landed>>,
+    tokens: Tokens,
     tasks: Tasks,
 }
 
@@ -138,6 +147,17 @@ pub(crate) struct Job {
     pub(crate) key: Key,
     /// What is known already: its validator saves a body, and it may serve if the origin fails.
     pub(crate) previous: Option<Arc<Entry>>,
+    /// An entry whose fill began before this is not new enough.
+    pub(crate) not_before: Timestamp,
+}
+
+impl Job {
+    /// Learns of an entry: the newest known is the one to ask about.
+    fn know(&mut self, entry: Arc<Entry>) {
+        if self.previous.as_ref().is_none_or(|known| entry.began > known.began) {
+            self.previous = Some(entry);
+        }
+    }
 }
 
 impl Fill {
@@ -154,7 +174,19 @@ impl Fill {
         tasks: Tasks,
         settings: FillSettings,
     ) -> Arc<Self> {
-        Arc::new(Self { origin, l1, shared, codec, purges, clock, metrics, settings, flights: Flights::new(), tasks })
+        Arc::new(Self {
+            origin,
+            l1,
+            shared,
+            codec,
+            purges,
+            clock,
+            metrics,
+            settings,
+            flights: Flights::new(),
+            tokens: Tokens::new(),
+            tasks,
+        })
     }
 
     /// What L1 knows of a key.
@@ -169,7 +201,12 @@ impl Fill {
 
     /// What may be done with an entry now.
     pub fn judge(&self, entry: &Entry, now: Timestamp) -> Verdict {
-        freshness::judge(&entry.lifetime, self.purges.check(entry), now)
+        match freshness::judge(&entry.lifetime, self.purges.check(entry), now) {
+            Verdict::Fresh | Verdict::Stale(_) if self.purges.is_blind_to(entry.began, now) => {
+                Verdict::Expired(ExpiredReason::Blind)
+            }
+            verdict => verdict,
+        }
     }
 
     /// Whether a purge after `as_of` concerns an entry.
@@ -179,7 +216,10 @@ impl Fill {
 
     /// Whether an entry may serve because the origin failed.
     pub fn usable_on_error(&self, entry: &Entry, now: Timestamp) -> bool {
-        freshness::usable_on_error(&entry.lifetime, self.purges.check(entry), now)
+        let purged = self.purges.check(entry);
+        // A purge may have been missed.
+        let purged = if self.purges.is_blind_to(entry.began, now) { purged.or_worse(Purged::Hard) } else { purged };
+        freshness::usable_on_error(&entry.lifetime, purged, now)
     }
 
     /// The first tier.
@@ -206,7 +246,8 @@ impl Fill {
                 Joined::Leader(leader) => {
                     let waits = leader.follower();
                     let (own, answer) = oneshot::channel();
-                    let job = Job { rule: Arc::clone(rule), key: key.clone(), previous: previous.clone() };
+                    let (rule, key, previous) = (Arc::clone(rule), key.clone(), previous.clone());
+                    let job = Job { rule, key, previous, not_before: Timestamp::default() };
                     self.launch(job, leader, Some(own));
                     // The sender is dropped unsent where the answer is for all.
                     if let Ok((answer, why)) = answer.await {
@@ -233,30 +274,59 @@ impl Fill {
         if self.clock.now() < freshness::refresh_not_before(entry, why, self.settings.soft_grace) {
             return;
         }
+        self.refresh(rule, key, entry, Timestamp::default());
+    }
+
+    /// Begins a flight that nobody waits for, unless one is under way.
+    fn refresh(self: &Arc<Self>, rule: &Arc<Rule>, key: &Key, entry: &Arc<Entry>, not_before: Timestamp) {
         if let Joined::Leader(leader) = self.flights.join(key.hash()) {
             self.metrics.refreshes.inc();
-            let job = Job { rule: Arc::clone(rule), key: key.clone(), previous: Some(Arc::clone(entry)) };
+            let previous = Some(Arc::clone(entry));
+            let job = Job { rule: Arc::clone(rule), key: key.clone(), previous, not_before };
             self.launch(job, leader, None);
         }
     }
 
     fn launch(
         self: &Arc<Self>,
-        job: Job,
+        mut job: Job,
         leader: Leader<Landed>,
         own: Option<oneshot::Sender<(Response<Body>, Unshareable)>>,
     ) {
         let fill = Arc::clone(self);
         self.tasks.spawn(async move {
-            let landed = fill.fly(&job, own).await;
-            let to_share = match &landed {
-                Landed::Entry { entry, source: Source::Origin(_), stored: true } => Some(Arc::clone(entry)),
-                _ => None,
-            };
-            leader.land(landed);
+            let (landed, lease) = fill.fly(&mut job, own).await;
+            leader.land(landed.clone());
             // Those who wait have their answer; the other nodes come after.
-            if let Some(entry) = to_share {
-                fill.share(&job.key, &entry).await;
+            if let Landed::Entry { entry, source, stored: true } = &landed {
+                if matches!(source, Source::Origin(_)) {
+                    fill.share(&job.rule, &job.key, entry).await;
+                }
+                fill.echo(&job, entry);
+            }
+            if let Some(token) = lease {
+                fill.end_lease(job.key.hash(), token, &landed).await;
+            }
+        });
+    }
+
+    /// Has an entry asked for once more that was filled soon after a purge of its tags: the event may
+    /// have left before its database had committed, or a replica lags.
+    fn echo(self: &Arc<Self>, job: &Job, entry: &Arc<Entry>) {
+        let Some(end) = self.purges.echo(entry, self.settings.echo) else { return };
+        let (fill, rule, key, entry) = (Arc::clone(self), Arc::clone(&job.rule), job.key.clone(), Arc::clone(entry));
+        self.tasks.spawn(async move {
+            let wait = end.since(fill.clock.now());
+            tokio::select! {
+                biased;
+                () = fill.tasks.stopping().cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            if let Some(Slot::Entry(held)) = fill.l1.get(key.hash())
+                && Arc::ptr_eq(&held, &entry)
+            {
+                fill.metrics.echoes.inc();
+                fill.refresh(&rule, &key, &entry, end);
             }
         });
     }
@@ -331,7 +401,7 @@ mod tests {
                 L1::new(1 << 20),
                 Some(Arc::<MemoryStore>::clone(&self.store)),
                 Codec::new(None, 1 << 20, 1 << 20),
-                Arc::new(Purges::new(index)),
+                Arc::new(Purges::new(index, None)),
                 Arc::<ManualClock>::clone(&self.clock),
                 Metrics::new(&[Arc::new(rule())]),
                 Tasks::new(),
@@ -342,6 +412,9 @@ mod tests {
                     jitter: 0.0,
                     shared_max: Duration::from_secs(9999),
                     soft_grace: Duration::from_secs(2),
+                    echo: Duration::ZERO,
+                    lease_ttl: Duration::from_secs(10),
+                    lease_wait: Duration::from_secs(2),
                 },
             )
         }
@@ -384,8 +457,8 @@ mod tests {
         let restarted = nodes.start();
         assert_eq!(body(&restarted).await, "2");
         let read = nodes.start();
-        read.purges.apply(seq, purge.marks(), nodes.clock.now());
-        read.purges.caught_up();
+        read.purges.apply(seq, purge.into(), nodes.clock.now());
+        read.purges.confirmed(nodes.clock.now());
         assert_eq!(body(&read).await, "2");
         assert!(seq > PurgeSeq::ZERO);
     }
@@ -400,7 +473,7 @@ mod tests {
         nodes.clock.advance(Duration::from_secs(120 + 600 + 1));
         *nodes.origin.0.lock().unwrap() = None;
         let restarted = nodes.start();
-        restarted.purges.caught_up();
+        restarted.purges.confirmed(nodes.clock.now());
         let Landed::Failed { previous, .. } = get(&restarted).await else { panic!("the origin failed") };
         assert!(restarted.usable_on_error(&previous.expect("what the shared tier had"), nodes.clock.now()));
     }

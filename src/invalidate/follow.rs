@@ -8,14 +8,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::policy::purge::{Mode, PurgeSeq};
+use crate::policy::purge::{Marked, Mode, Purge, PurgeSeq};
 use crate::policy::time::Timestamp;
 use crate::purges::Purges;
 use crate::store::{LogLine, LogState, SharedStore, StoreError};
 
 /// Lines that are read at a time.
 const BATCH: usize = 1000;
-/// How long one read waits for a line: also how soon a silent connection is noticed.
+/// How long one read waits for a line, at the most: also how often an idle node looks whether the log
+/// still holds its position.
 const WAIT: Duration = Duration::from_secs(1);
 /// The first pause after a failure, doubled up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -39,6 +40,10 @@ pub struct Follower {
     pub log: Arc<dyn SharedStore>,
     /// What it writes.
     pub purges: Arc<Purges>,
+    /// How far back the log reaches.
+    pub keep: Duration,
+    /// How often the node must be confirmed as current: a read waits for a part of it.
+    pub max_blind: Duration,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Counts.
@@ -81,37 +86,51 @@ impl Follower {
         loop {
             let caught_up = self.state.borrow().caught_up;
             // The first reads do not wait: an empty answer is the end of the log.
-            let wait = if caught_up { WAIT } else { Duration::ZERO };
+            let wait = if caught_up { WAIT.min(self.max_blind / 4) } else { Duration::ZERO };
+            let asked = self.clock.now();
             let lines = match self.log.read_log(self.purges.applied().shared(), BATCH, wait).await {
                 Ok(lines) => lines,
                 Err(error) => return error,
             };
             let now = self.clock.now();
-            for line in &lines {
+            let is_end = lines.len() < BATCH;
+            let is_idle = lines.is_empty() && caught_up;
+            for line in lines {
                 // Replayed lines are old: their grace, counted from the log's own time, is long over.
-                let at = if caught_up { now } else { now.min(logged_at(line.seq)) };
+                let at = if caught_up { now } else { now.min(line.seq.logged_at()) };
                 self.apply(line, at);
             }
-            let at_end = caught_up || lines.len() < BATCH;
-            if at_end {
-                self.purges.caught_up();
+            if is_idle && let Err(error) = self.resume().await {
+                // Emptied under a connection that lives, the log is silent as if nothing had happened.
+                return error;
             }
-            let before = self.state.send_replace(Following { caught_up: at_end, connected: true, heard: Some(now) });
+            if is_end {
+                self.purges.confirmed(asked);
+            }
+            let caught_up = caught_up || is_end;
+            let before = self.state.send_replace(Following { caught_up, connected: true, heard: Some(now) });
             *pause = PAUSE_FIRST;
             if !before.connected {
                 self.metrics.log_connected.set(1);
                 tracing::info!(purge_seq = %self.purges.applied(), "following the purge log");
             }
-            if at_end && !before.caught_up {
+            if caught_up && !before.caught_up {
                 self.metrics.ready.set(1);
             }
         }
     }
 
-    /// Finds out whether the log still holds what comes after our position.
+    /// Finds out whether the log still holds what comes after our position, and mends it where not.
     async fn resume(&self) -> Result<(), StoreError> {
         let applied = self.purges.applied();
         match self.log.log_state(applied).await? {
+            LogState::Continues if applied == PurgeSeq::ZERO => {
+                // An empty log may be one that was lost. With a line of its own a beginning can be told
+                // from it, and what the shared tier holds from before cannot be judged.
+                let began = Purge { source: "start".to_owned(), ..Purge::default() };
+                let first = self.log.append(&began, self.keep).await?;
+                self.purges.raise_floor(first);
+            }
             LogState::Continues => {}
             // The start: what the shared tier holds from before the first line cannot be judged.
             LogState::Trimmed(first) if applied == PurgeSeq::ZERO => self.purges.raise_floor(first),
@@ -119,23 +138,45 @@ impl Follower {
                 tracing::warn!(%applied, %first, "the purge log was cut past our position: older entries are refilled");
                 self.purges.raise_floor(first);
             }
-            LogState::Lost => {
-                tracing::warn!(%applied, "the purge log has lost its end: later lines are kept after our position");
-                self.log.advance_log(applied).await?;
+            LogState::Lost(newest) => {
+                tracing::warn!(%applied, %newest, "the purge log has lost its end: put back, and older entries are refilled");
+                self.metrics.log_lost.inc();
+                self.put_back(applied.shared(), newest).await?;
+                // Others may have appended lines before our position that we shall never read.
+                self.purges.forget();
             }
         }
         Ok(())
     }
 
-    fn apply(&self, line: &LogLine, at: Timestamp) {
-        let Some(purge) = &line.purge else {
+    /// Puts back what we know and the log has lost: a node that was behind must still learn of it.
+    async fn put_back(&self, applied: PurgeSeq, newest: PurgeSeq) -> Result<(), StoreError> {
+        let known = self.purges.with(|index| index.lines_after(newest));
+        let mut lines = known.unwrap_or_else(|| {
+            let all = Purge { tags: vec![("all".to_owned(), Mode::Hard)], source: "lost".into(), ..Purge::default() };
+            vec![(applied, Arc::new(all))]
+        });
+        if lines.last().is_none_or(|(last, _)| *last < applied) {
+            // Every later line must stand after our position, else we should not read it.
+            lines.push((applied, Arc::new(Purge { source: "advance".to_owned(), ..Purge::default() })));
+        }
+        for (seq, purge) in lines {
+            if !self.log.restore(seq, &purge).await? {
+                // The log has gone on without it. Later is never too little.
+                self.log.append(&purge, self.keep).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, line: LogLine, at: Timestamp) {
+        let Some(purge) = line.purge else {
             // Somebody else's, or a newer version's. Its place is taken, so that we do not read it again.
             self.metrics.log_garbage.inc();
             tracing::warn!(purge_seq = %line.seq, "skipped a line of the purge log that cannot be read");
-            self.purges.apply(line.seq, Box::default(), at);
+            self.purges.apply(line.seq, Marked::default(), at);
             return;
         };
-        self.purges.apply(line.seq, purge.marks(), at);
         for mode in Mode::ALL {
             let count = purge.tags.iter().filter(|(_, with)| *with == mode).count();
             if count > 0 {
@@ -143,10 +184,6 @@ impl Follower {
             }
         }
         tracing::debug!(purge_seq = %line.seq, source = purge.source, tags = purge.tags.len(), "purge applied");
+        self.purges.apply(line.seq, purge.into(), at);
     }
-}
-
-/// The log's own time of a line.
-fn logged_at(seq: PurgeSeq) -> Timestamp {
-    Timestamp::from_millis(u64::try_from(seq.to_bits() >> 64).expect("64 bits are left"))
 }

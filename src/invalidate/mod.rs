@@ -1,16 +1,22 @@
 //! Purges: from an order to the log, from the log to the index, and back to who ordered.
 
 pub mod follow;
+pub mod journal;
+pub mod replay;
 pub mod webhook;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use http::StatusCode;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::policy::purge::{Purge, PurgeSeq};
+use crate::policy::breaker::Breaker;
+use crate::policy::purge::{Marked, Purge, PurgeSeq};
 use crate::purges::Purges;
 use crate::store::{SharedStore, StoreError};
+use replay::Replay;
 
 /// Longest tag that is taken, in bytes: the longest request target fits behind `path:`.
 const TAG_BYTES_MAX: usize = 8 * 1024 + 64;
@@ -20,24 +26,35 @@ const TAG_BYTES_MAX: usize = 8 * 1024 + 64;
 pub enum Durable {
     /// In the Redis log: every node applies it.
     Log,
+    /// On this node's disk, until the log can be reached again.
+    Journal,
     /// In this process, which is the only node.
     Memory,
 }
 
 impl Durable {
+    /// The status of the acknowledgement: what the other nodes cannot know yet is only accepted.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Log | Self::Memory => StatusCode::OK,
+            Self::Journal => StatusCode::ACCEPTED,
+        }
+    }
+
     /// The word for the answer.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Log => "log",
+            Self::Journal => "journal",
             Self::Memory => "memory",
         }
     }
 }
 
-/// A purge that is in the log and applied here.
+/// A purge that is safe and applied here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// Where it stands in the log.
+    /// Where it stands in the log; in a journal, behind what stands there.
     pub seq: PurgeSeq,
     /// Where it is safe.
     pub durable: Durable,
@@ -49,13 +66,19 @@ pub enum PurgeError {
     /// The order itself is wrong.
     #[error("{0}")]
     Invalid(String),
-    /// It was applied here, but is not in the log: the sender must send it again.
+    /// It was applied here, but is not in the log, and there is no journal: the sender must send it again.
     #[error("applied on this node alone, the log did not take it: {0}")]
     Log(StoreError),
+    /// It was applied here, but neither log nor journal took it: the sender must send it again.
+    #[error("applied on this node alone, neither the log ({0}) nor the journal took it: {1}")]
+    Journal(StoreError, String),
     /// It is in the log, but this node has not applied it in time: the sender must send it again.
     #[error("in the log at {0}, but not yet applied on this node")]
     NotApplied(PurgeSeq),
 }
+
+/// How long a log that has just failed is not tried again, where there is a journal instead.
+const SPARED: Duration = Duration::from_secs(1);
 
 /// Takes orders to purge.
 #[derive(Debug)]
@@ -64,6 +87,8 @@ pub struct Invalidator {
     pub log: Arc<dyn SharedStore>,
     /// Where the log is kept.
     pub durable: Durable,
+    /// Where purges are safe while the log cannot be reached.
+    pub journal: Option<Replay>,
     /// The index that this node's follower writes.
     pub purges: Arc<Purges>,
     /// Tells the time.
@@ -72,30 +97,41 @@ pub struct Invalidator {
     pub metrics: Arc<Metrics>,
     /// How far back the log reaches.
     pub keep: Duration,
-    /// How long an acknowledgement may take.
+    /// How long the log may take for a line, and this node to apply it.
     pub ack_timeout: Duration,
     /// Most tags in one purge.
     pub tags_max: usize,
+    /// Open after a failure of the log.
+    pub breaker: Mutex<Breaker>,
+}
+
+/// The breaker of a log that has not failed yet.
+pub fn breaker() -> Mutex<Breaker> {
+    Mutex::new(Breaker::new(1, SPARED))
 }
 
 impl Invalidator {
-    /// Orders a purge, and returns when it is in the log and applied here.
+    /// Orders a purge, and returns when it is safe and applied here.
     ///
     /// # Errors
-    /// See [`PurgeError`]. When the log cannot be reached the purge is applied here all the same: that
-    /// forgets too much at worst.
+    /// See [`PurgeError`]. A valid purge is applied here in any case: that forgets too much at worst.
     pub async fn purge(&self, purge: &Purge) -> Result<Acknowledged, PurgeError> {
-        let outcome = self.order(purge).await;
+        let outcome = match self.check(purge) {
+            Ok(()) => self.order(purge).await,
+            Err(error) => Err(error),
+        };
         self.metrics.purge_ordered(match &outcome {
+            Ok(Acknowledged { durable: Durable::Journal, .. }) => "journaled",
             Ok(_) => "acknowledged",
             Err(PurgeError::Invalid(_)) => "invalid",
             Err(PurgeError::Log(_)) => "log",
+            Err(PurgeError::Journal(..)) => "journal",
             Err(PurgeError::NotApplied(_)) => "not_applied",
         });
         outcome
     }
 
-    async fn order(&self, purge: &Purge) -> Result<Acknowledged, PurgeError> {
+    fn check(&self, purge: &Purge) -> Result<(), PurgeError> {
         if purge.tags.is_empty() {
             return Err(PurgeError::Invalid("no tags to purge".into()));
         }
@@ -106,28 +142,61 @@ impl Invalidator {
         if purge.tags.iter().any(|(tag, _)| tag.is_empty() || tag.len() > TAG_BYTES_MAX) {
             return Err(PurgeError::Invalid(format!("a tag is empty or longer than {TAG_BYTES_MAX} bytes")));
         }
-        let acknowledged = async {
-            let before = self.purges.applied().shared();
-            let seq = self.log.append(purge, self.keep).await.map_err(PurgeError::Log)?;
-            if seq <= before {
-                // The log has lost its end and its clock is behind: nobody who was further would ever
-                // read this line, and waiting for it would succeed at once.
-                return Err(PurgeError::Log(StoreError::Server("the log fell back behind what was applied".into())));
-            }
-            match tokio::time::timeout(self.ack_timeout, self.purges.wait_for(seq)).await {
-                Ok(()) => Ok(Acknowledged { seq, durable: self.durable }),
-                Err(_) => Err(PurgeError::NotApplied(seq)),
-            }
+        Ok(())
+    }
+
+    async fn order(&self, purge: &Purge) -> Result<Acknowledged, PurgeError> {
+        let error = match self.append(purge).await {
+            Ok(seq) => match tokio::time::timeout(self.ack_timeout, self.purges.wait_for(seq)).await {
+                Ok(()) => return Ok(Acknowledged { seq, durable: self.durable }),
+                Err(_) => PurgeError::NotApplied(seq),
+            },
+            Err(error) => PurgeError::Log(error),
         };
-        let outcome = match tokio::time::timeout(self.ack_timeout, acknowledged).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(PurgeError::Log(StoreError::Timeout)),
+        let line = Marked::from(purge.clone());
+        let Some(journal) = &self.journal else {
+            self.purges.apply_here(line, self.clock.now());
+            return Err(error);
         };
-        if outcome.is_err() {
-            self.purges.apply_here(purge.marks(), self.clock.now());
+        // First the journal: from then on nothing is taken from the shared tier, whose entries cannot know.
+        let journaled = journal.append(purge).await;
+        let seq = self.purges.apply_here(line, self.clock.now());
+        match (journaled, error) {
+            (Ok(()), _) => Ok(Acknowledged { seq, durable: Durable::Journal }),
+            (Err(full), PurgeError::Log(error)) => Err(PurgeError::Journal(error, full.to_string())),
+            (Err(_), error) => Err(error),
+        }
+    }
+
+    /// Appends to the log.
+    async fn append(&self, purge: &Purge) -> Result<PurgeSeq, StoreError> {
+        if self.journal.is_some() && !self.breaker().admits(self.clock.now()) {
+            return Err(StoreError::Open);
+        }
+        let appended = append(&*self.log, &self.purges, purge, self.keep);
+        let outcome = tokio::time::timeout(self.ack_timeout, appended).await.unwrap_or(Err(StoreError::Timeout));
+        match &outcome {
+            Ok(_) => drop(self.breaker().succeeded()),
+            Err(_) => drop(self.breaker().failed(self.clock.now())),
         }
         outcome
     }
+
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Appends a purge to the log, where all who follow it will read it.
+async fn append(log: &dyn SharedStore, purges: &Purges, purge: &Purge, keep: Duration) -> Result<PurgeSeq, StoreError> {
+    let before = purges.applied().shared();
+    let seq = log.append(purge, keep).await?;
+    if seq <= before {
+        // The log has lost its end and its clock is behind: nobody who was further would ever
+        // read this line, and waiting for it would succeed at once.
+        return Err(StoreError::Server("the log fell back behind what was applied".into()));
+    }
+    Ok(seq)
 }
 
 #[cfg(test)]
@@ -143,17 +212,19 @@ mod tests {
     #[tokio::test]
     async fn a_line_behind_what_was_applied_is_not_acknowledged() {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(1000)));
-        let purges = Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100))));
-        purges.apply(PurgeSeq::new(5000, 0).unwrap(), Box::default(), clock.now());
+        let purges = Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None));
+        purges.apply(PurgeSeq::new(5000, 0).unwrap(), Marked::default(), clock.now());
         let invalidator = Invalidator {
             log: Arc::new(MemoryStore::new(Arc::clone(&clock))),
             durable: Durable::Log,
+            journal: None,
             purges: Arc::clone(&purges),
             clock,
             metrics: Metrics::new(&[]),
             keep: Duration::from_secs(100),
             ack_timeout: Duration::from_secs(1),
             tags_max: 10,
+            breaker: breaker(),
         };
         let began = purges.applied();
         let purge = Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() };

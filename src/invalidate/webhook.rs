@@ -161,13 +161,13 @@ impl Webhooks {
                     "unknown": unknown,
                     "incomplete": incomplete,
                 });
-                Reply { status: StatusCode::OK, body }
+                Reply { status: acknowledged.durable.status(), body }
             }
             Err(error @ PurgeError::Invalid(_)) => {
                 self.metrics.webhook("invalid");
                 Reply::error(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
             }
-            Err(error @ (PurgeError::Log(_) | PurgeError::NotApplied(_))) => {
+            Err(error @ (PurgeError::Log(_) | PurgeError::Journal(..) | PurgeError::NotApplied(_))) => {
                 self.metrics.webhook("not_durable");
                 tracing::error!(source, %error, "a purge could not be acknowledged");
                 Reply::error(StatusCode::SERVICE_UNAVAILABLE, "the purge is not safe yet, send it again")

@@ -152,7 +152,7 @@ impl Ops {
                     "seq": acknowledged.seq.to_string(),
                     "durable": acknowledged.durable.as_str(),
                 });
-                json_reply(StatusCode::OK, &reply)
+                json_reply(acknowledged.durable.status(), &reply)
             }
             Err(error @ PurgeError::Invalid(_)) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
             Err(error) => {
@@ -203,6 +203,8 @@ impl Ops {
             followers,
             purge_marks: self.fill.purges().with(crate::policy::purge::PurgeIndex::marks),
             origin: [self.pool.open(), self.pool.idle(), self.pool.waiting()],
+            journaled: self.fill.purges().journaled(),
+            is_blind: self.fill.purges().is_blind(now),
             log_silence: self.following.borrow().heard.map_or(Duration::ZERO, |heard| now.since(heard)),
             uptime: now.since(self.started),
         }
@@ -227,6 +229,8 @@ impl Ops {
                 "floor": floor.to_string(),
                 "tags_remembered": readings.purge_marks,
                 "connected": following.connected,
+                "blind": readings.is_blind,
+                "journaled": readings.journaled,
                 "silence_seconds": readings.log_silence.as_secs_f64(),
             },
             "requests": requests,

@@ -36,6 +36,8 @@ pub enum ExpiredReason {
     Ttl,
     /// It was purged.
     Purged,
+    /// It may have been: the node is cut off from the purge log.
+    Blind,
 }
 
 /// Judges an entry. `purged` is what the purge index says of it.

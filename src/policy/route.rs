@@ -154,6 +154,17 @@ pub struct Rule {
     pub cors: Option<Arc<Cors>>,
 }
 
+impl Rule {
+    /// Tells the settings by which tags are found from others: an entry that was filled under others may
+    /// lack the tag that a purge names.
+    pub fn tag_fingerprint(&self) -> u64 {
+        let settings = (&self.tags, &self.tags_when, &self.tag_prefixes, &self.tag_paths, &self.tag_headers);
+        let hash = blake3::hash(format!("{settings:?}").as_bytes());
+        let (first, _) = hash.as_bytes().split_first_chunk().expect("a blake3 hash has 32 bytes");
+        u64::from_be_bytes(*first)
+    }
+}
+
 /// A list of names in which a last `*` ends a prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patterns {

@@ -49,16 +49,21 @@ impl fmt::Debug for TagHash {
     }
 }
 
-/// The coarse tag of a tag's kind: `prod_01AB` → `prod_*`, `product:17` → `product:*`, `all` → none.
-pub fn coarse_tag(tag: &str) -> Option<String> {
-    let end = tag.find(['_', ':'])?;
-    tag.get(..=end).map(|kind| format!("{kind}*"))
+/// The kind of a tag, up to and with its first `_` or `:`: `prod_01AB` → `prod_`, `product:17` →
+/// `product:`; empty where there is none.
+pub fn kind_of(tag: &str) -> &str {
+    tag.find(['_', ':']).and_then(|end| tag.get(..=end)).unwrap_or("")
+}
+
+/// The coarse tag that stands for all tags of a kind: `prod_*`. That of no kind, `*`, stands for every tag.
+pub fn coarse_tag(kind: &str) -> TagHash {
+    TagHash::of(&format!("{kind}*"))
 }
 
 /// The tags of one answer as they are found.
 #[derive(Debug, Default)]
 pub struct Tags {
-    /// Tag and coarse tag; a tag without a kind is its own.
+    /// Each tag behind the coarse tag of its kind.
     found: Vec<(TagHash, TagHash)>,
     /// Hashes of the kinds seen.
     kinds: HashMap<String, TagHash>,
@@ -72,19 +77,16 @@ impl Tags {
 
     /// Adds a tag.
     pub fn add(&mut self, tag: &str) {
-        let hash = TagHash::of(tag);
-        let kind = match tag.find(['_', ':']).and_then(|end| tag.get(..=end)) {
-            None => hash,
-            Some(kind) => match self.kinds.get(kind) {
-                Some(coarse) => *coarse,
-                None => {
-                    let coarse = TagHash::of(&format!("{kind}*"));
-                    self.kinds.insert(kind.to_owned(), coarse);
-                    coarse
-                }
-            },
+        let kind = kind_of(tag);
+        let coarse = match self.kinds.get(kind) {
+            Some(coarse) => *coarse,
+            None => {
+                let coarse = coarse_tag(kind);
+                self.kinds.insert(kind.to_owned(), coarse);
+                coarse
+            }
         };
-        self.found.push((hash, kind));
+        self.found.push((coarse, TagHash::of(tag)));
     }
 
     /// Adds what depends on the request alone: the route, the path, the rule's own tags, and the ids
@@ -176,29 +178,28 @@ impl Tags {
         }
     }
 
-    /// The sorted hashes, each once, and how many tags collapsed into those of their kinds.
+    /// The sorted hashes, each once and at most `most`, and how many tags collapsed into coarse ones.
     pub fn finish(self, most: usize) -> (Box<[TagHash]>, usize) {
         let mut found = self.found;
         found.sort_unstable();
         found.dedup();
-        let mut collapsed = 0;
-        while found.len() > most {
-            let mut sizes: HashMap<TagHash, usize> = HashMap::new();
-            for (tag, kind) in &found {
-                if tag != kind {
-                    *sizes.entry(*kind).or_default() += 1;
-                }
-            }
-            // The largest kind goes first; of equal ones the lower hash, so that all nodes agree.
-            let Some((largest, size)) = sizes.into_iter().max_by_key(|(kind, size)| (*size, std::cmp::Reverse(*kind)))
-            else {
-                break;
-            };
-            collapsed += size;
-            found.retain(|(tag, kind)| *kind != largest || tag == kind);
-            found.push((largest, largest));
+        let total = found.len();
+        let mut kinds: Vec<&[(TagHash, TagHash)]> = found.chunk_by(|a, b| a.0 == b.0).collect();
+        // The largest kinds collapse first; of equal ones the lower hash, so that all nodes agree.
+        kinds.sort_by_key(|kind| (std::cmp::Reverse(kind.len()), kind.first().map(|(coarse, _)| *coarse)));
+        let excess = |collapsed: usize, coarse: usize| (total - collapsed + coarse).saturating_sub(most);
+        let (mut collapsed, mut coarse) = (0, 0);
+        while excess(collapsed, coarse) > 0 && kinds.get(coarse).is_some_and(|kind| kind.len() > 1) {
+            collapsed += kinds[coarse].len();
+            coarse += 1;
         }
-        let mut tags: Vec<TagHash> = found.into_iter().map(|(tag, _)| tag).collect();
+        if excess(collapsed, coarse) > 0 {
+            // As many kinds as tags: the one that stands for all of them is left.
+            return ([coarse_tag("")].into(), total);
+        }
+        let (coarse, fine) = kinds.split_at(coarse);
+        let coarse = coarse.iter().filter_map(|kind| kind.first()).map(|(coarse, _)| *coarse);
+        let mut tags: Vec<TagHash> = coarse.chain(fine.iter().copied().flatten().map(|(_, tag)| *tag)).collect();
         tags.sort_unstable();
         tags.dedup();
         (tags.into_boxed_slice(), collapsed)

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{LogLine, LogState, SharedStore, StoreError};
+use super::{Lease, LeaseToken, LogLine, LogState, SharedStore, StoreError};
 use crate::clock::Clock;
 use crate::policy::key::KeyHash;
 use crate::policy::purge::{Purge, PurgeSeq};
@@ -27,6 +27,8 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct State {
     values: HashMap<KeyHash, (Bytes, Timestamp)>,
+    /// Who holds a lease, `None` for a vain one, and until when.
+    leases: HashMap<KeyHash, (Option<LeaseToken>, Timestamp)>,
     log: BTreeMap<PurgeSeq, Purge>,
     newest: PurgeSeq,
 }
@@ -45,7 +47,7 @@ impl MemoryStore {
         let now = self.clock.now().as_millis();
         let mut state = self.state();
         // As Redis does: the clock's milliseconds, but never less than the newest id.
-        let (newest_ms, newest_n) = split(state.newest);
+        let (newest_ms, newest_n) = (state.newest.logged_at().as_millis(), state.newest.n());
         let (ms, n) = if now > newest_ms { (now, 0) } else { (newest_ms, newest_n + 1) };
         let seq = PurgeSeq::new(ms, n).expect("a process does not append 2^40 purges in a millisecond");
         state.newest = seq;
@@ -66,12 +68,6 @@ impl MemoryStore {
     }
 }
 
-fn split(seq: PurgeSeq) -> (u64, u64) {
-    let bits = seq.to_bits();
-    let number = |bits: u128| u64::try_from(bits).expect("masked to fewer bits");
-    (number(bits >> 64), number((bits >> 24) & ((1 << 40) - 1)))
-}
-
 impl SharedStore for MemoryStore {
     fn get(&self, key: KeyHash) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
         let now = self.clock.now();
@@ -82,6 +78,50 @@ impl SharedStore for MemoryStore {
     fn put(&self, key: KeyHash, value: Bytes, ttl: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
         let until = self.clock.now() + ttl;
         self.state().values.insert(key, (value, until));
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn remove(&self, key: KeyHash) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.state().values.remove(&key);
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn lease(&self, key: KeyHash, token: LeaseToken, ttl: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let is_free = state.leases.get(&key).is_none_or(|(_, until)| now >= *until);
+        if is_free {
+            state.leases.insert(key, (Some(token), now + ttl));
+        }
+        std::future::ready(Ok(is_free)).boxed()
+    }
+
+    fn look(&self, key: KeyHash) -> BoxFuture<'_, Result<(Option<Bytes>, Lease), StoreError>> {
+        let now = self.clock.now();
+        let state = self.state();
+        let value = state.values.get(&key).filter(|(_, until)| now < *until).map(|(value, _)| value.clone());
+        let lease = match state.leases.get(&key).filter(|(_, until)| now < *until) {
+            None => Lease::Free,
+            Some((Some(_), _)) => Lease::Held,
+            Some((None, _)) => Lease::Vain,
+        };
+        std::future::ready(Ok((value, lease))).boxed()
+    }
+
+    fn release(
+        &self,
+        key: KeyHash,
+        token: LeaseToken,
+        vain: Option<Duration>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        if state.leases.get(&key).is_some_and(|(holder, until)| *holder == Some(token) && now < *until) {
+            match vain {
+                None => drop(state.leases.remove(&key)),
+                Some(vain) => drop(state.leases.insert(key, (None, now + vain))),
+            }
+        }
         std::future::ready(Ok(())).boxed()
     }
 
@@ -109,7 +149,7 @@ impl SharedStore for MemoryStore {
         let state = self.state();
         let applied = applied.shared();
         let found = if state.newest < applied {
-            LogState::Lost
+            LogState::Lost(state.newest)
         } else {
             match state.log.keys().next() {
                 Some(first) if *first > applied => LogState::Trimmed(*first),
@@ -119,10 +159,19 @@ impl SharedStore for MemoryStore {
         std::future::ready(Ok(found)).boxed()
     }
 
-    fn advance_log(&self, seq: PurgeSeq) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn restore<'s>(&'s self, seq: PurgeSeq, purge: &'s Purge) -> BoxFuture<'s, Result<bool, StoreError>> {
         let mut state = self.state();
-        state.newest = state.newest.max(seq.shared());
-        std::future::ready(Ok(())).boxed()
+        let is_next = seq > state.newest;
+        if is_next {
+            state.newest = seq;
+            state.log.insert(seq, purge.clone());
+        }
+        let is_there = state.log.contains_key(&seq);
+        drop(state);
+        if is_next {
+            self.newest.send_replace(seq);
+        }
+        std::future::ready(Ok(is_there)).boxed()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where entries and the purge log are kept: L1 in this process, L2 shared by all nodes.
 
 pub mod l1;
+pub mod line;
 pub mod memory;
 pub mod redis;
 pub mod wire;
@@ -23,6 +24,21 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
     /// Stores bytes for a time; they may be gone sooner.
     fn put(&self, key: KeyHash, value: Bytes, ttl: Duration) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Forgets the bytes of a key.
+    fn remove(&self, key: KeyHash) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Takes the lease of a key for a time: the right to ask the origin for all nodes. False when
+    /// somebody holds it, or it was marked as vain.
+    fn lease(&self, key: KeyHash, token: LeaseToken, ttl: Duration) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// The stored bytes of a key and its lease, as of one moment.
+    fn look(&self, key: KeyHash) -> BoxFuture<'_, Result<(Option<Bytes>, Lease), StoreError>>;
+
+    /// Gives back a lease that this token still holds. With `vain` nobody waits for the key that long:
+    /// what the origin says of it is not for all.
+    fn release(&self, key: KeyHash, token: LeaseToken, vain: Option<Duration>)
+    -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// Appends a line to the log and says where it stands. The log then reaches back at least `keep`.
     fn append<'s>(&'s self, purge: &'s Purge, keep: Duration) -> BoxFuture<'s, Result<PurgeSeq, StoreError>>;
 
@@ -33,8 +49,24 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
     /// Whether a reader who has applied `applied` can go on from there.
     fn log_state(&self, applied: PurgeSeq) -> BoxFuture<'_, Result<LogState, StoreError>>;
 
-    /// Makes sure that every later line stands after `seq`, where the log has lost its end.
-    fn advance_log(&self, seq: PurgeSeq) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Puts back a line that the log has lost, at its own place. False when the log holds a later line
+    /// but not this one; then it can only be appended anew.
+    fn restore<'s>(&'s self, seq: PurgeSeq, purge: &'s Purge) -> BoxFuture<'s, Result<bool, StoreError>>;
+}
+
+/// Tells the holder of a lease from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseToken(pub u128);
+
+/// How the lease of a key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// Nobody asks the origin.
+    Free,
+    /// Somebody does.
+    Held,
+    /// Somebody did, and what the origin said is not for all.
+    Vain,
 }
 
 /// One line of the log as it was read.
@@ -53,8 +85,8 @@ pub enum LogState {
     Continues,
     /// Lines after the position may have been cut off; the log begins here.
     Trimmed(PurgeSeq),
-    /// The log ends before the position: its tail, or all of it, was lost.
-    Lost,
+    /// The log ends before the position, at this line: its tail, or all of it, was lost.
+    Lost(PurgeSeq),
 }
 
 /// Why the shared store did not do its work. On the read path this is a miss with a reason; on the

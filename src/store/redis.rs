@@ -1,6 +1,7 @@
 //! L2 and the purge log in Redis (or a server that speaks its protocol).
 //!
-//! Entries are plain strings with a TTL at `{ns}:e:{hash}`; the log is the stream `{ns}:purges`.
+//! Entries are plain strings with a TTL at `NS:e:{HASH}`, leases at `NS:l:{HASH}`, the log is the stream
+//! `NS:purges`. The braces are Redis' own: they put an entry and its lease into one slot of a cluster.
 //! Every call has a deadline of ours around the client's own, because a client that is reconnecting
 //! waits longer than its response time-out says; a breaker spares requests that wait.
 
@@ -13,13 +14,12 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, RedisError};
-use serde::{Deserialize, Serialize};
 
-use super::{LogLine, LogState, SharedStore, StoreError};
+use super::{Lease, LeaseToken, LogLine, LogState, SharedStore, StoreError, line};
 use crate::clock::Clock;
 use crate::policy::breaker::Breaker;
 use crate::policy::key::KeyHash;
-use crate::policy::purge::{Mode, Purge, PurgeSeq};
+use crate::policy::purge::{Purge, PurgeSeq};
 
 /// How to reach Redis, and how long to wait for it.
 #[derive(Clone)]
@@ -76,23 +76,11 @@ impl std::fmt::Debug for RedisStore {
     }
 }
 
-/// A line of the log as it stands in the stream: readable for an operator with XRANGE.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Line {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    soft: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    hard: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    delete: Vec<String>,
-    #[serde(default)]
-    source: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    id: String,
-}
-
-/// The version of [`Line`]; another one is not read.
-const LINE_VERSION: &str = "1";
+/// What a lease says that is not worth waiting for. No holder is called so.
+const VAIN: &str = "-";
+/// Ends a lease if its holder (ARGV 1) still has it: it is gone, or says ARGV 2 for ARGV 3 milliseconds.
+const RELEASE: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
+    if ARGV[2] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) else redis.call('DEL', KEYS[1]) end return 1";
 /// What the log outlives its last line by, at the least.
 const LOG_MARGIN: Duration = Duration::from_secs(24 * 3600);
 
@@ -152,7 +140,11 @@ impl RedisStore {
     }
 
     fn entry_key(&self, key: KeyHash) -> String {
-        format!("{}:e:{key}", self.settings.namespace)
+        format!("{}:e:{{{key}}}", self.settings.namespace)
+    }
+
+    fn lease_key(&self, key: KeyHash) -> String {
+        format!("{}:l:{{{key}}}", self.settings.namespace)
     }
 
     fn manager(&self) -> ConnectionManager {
@@ -184,15 +176,18 @@ impl RedisStore {
 
     async fn ask<T: FromRedisValue>(&self, command: Cmd, deadline: Duration) -> Result<T, StoreError> {
         let mut manager = self.manager();
-        match tokio::time::timeout(deadline, command.query_async(&mut manager)).await {
-            Err(_) => Err(StoreError::Timeout),
-            Ok(answer) => answer.map_err(|error| store_error(&error)),
-        }
+        within(deadline, command.query_async(&mut manager)).await
     }
 
     fn saw(&self, seq: PurgeSeq) {
-        let ms = u64::try_from(seq.to_bits() >> 64).expect("64 bits are left");
-        self.newest_ms.fetch_max(ms, Ordering::Relaxed);
+        self.newest_ms.fetch_max(seq.logged_at().as_millis(), Ordering::Relaxed);
+    }
+}
+
+async fn within<T>(deadline: Duration, answer: impl Future<Output = redis::RedisResult<T>>) -> Result<T, StoreError> {
+    match tokio::time::timeout(deadline, answer).await {
+        Err(_) => Err(StoreError::Timeout),
+        Ok(answer) => answer.map_err(|error| store_error(&error)),
     }
 }
 
@@ -235,31 +230,61 @@ impl SharedStore for RedisStore {
         .boxed()
     }
 
+    fn remove(&self, key: KeyHash) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut command = redis::cmd("DEL");
+        command.arg(self.entry_key(key));
+        async move { self.spared::<i64>(command).await.map(drop) }.boxed()
+    }
+
+    fn lease(&self, key: KeyHash, token: LeaseToken, ttl: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.lease_key(key)).arg(holder(token)).arg("NX").arg("PX").arg(millis(ttl).max(1));
+        async move { Ok(self.spared::<Option<String>>(command).await?.is_some()) }.boxed()
+    }
+
+    fn look(&self, key: KeyHash) -> BoxFuture<'_, Result<(Option<Bytes>, Lease), StoreError>> {
+        let mut command = redis::cmd("MGET");
+        command.arg(self.entry_key(key)).arg(self.lease_key(key));
+        async move {
+            let (value, lease): (Option<Vec<u8>>, Option<Vec<u8>>) = self.spared(command).await?;
+            let lease = match lease {
+                None => Lease::Free,
+                Some(holder) if holder == VAIN.as_bytes() => Lease::Vain,
+                Some(_) => Lease::Held,
+            };
+            Ok((value.map(Bytes::from), lease))
+        }
+        .boxed()
+    }
+
+    fn release(
+        &self,
+        key: KeyHash,
+        token: LeaseToken,
+        vain: Option<Duration>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        // Asked and done in one step: a lease that ran out may be somebody else's by now.
+        let mut command = redis::cmd("EVAL");
+        command.arg(RELEASE).arg(1).arg(self.lease_key(key)).arg(holder(token));
+        if let Some(vain) = vain {
+            command.arg(VAIN).arg(millis(vain).max(1));
+        }
+        async move { self.spared::<i64>(command).await.map(drop) }.boxed()
+    }
+
     fn append<'s>(&'s self, purge: &'s Purge, keep: Duration) -> BoxFuture<'s, Result<PurgeSeq, StoreError>> {
         async move {
-            let of =
-                |mode| purge.tags.iter().filter(move |(_, with)| *with == mode).map(|(tag, _)| tag.clone()).collect();
-            let line = Line {
-                soft: of(Mode::Soft),
-                hard: of(Mode::Hard),
-                delete: of(Mode::Delete),
-                source: purge.source.clone(),
-                id: purge.event_id.clone(),
-            };
-            let line = serde_json::to_string(&line).expect("strings are JSON");
             let oldest = self.newest_ms.load(Ordering::Relaxed).saturating_sub(millis(keep));
-            let mut command = redis::cmd("XADD");
-            command.arg(&self.log_key).arg("MINID").arg("~").arg(oldest).arg("*");
-            command.arg("v").arg(LINE_VERSION).arg("p").arg(line);
-            let appended: String = self.ask(command, self.settings.append_deadline).await?;
-            let seq = PurgeSeq::parse(&appended).ok_or_else(|| StoreError::Server(format!("odd id {appended:?}")))?;
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("XADD").arg(&self.log_key).arg("MINID").arg("~").arg(oldest).arg("*");
+            pipeline.arg("v").arg(line::VERSION).arg("p").arg(line::encode(purge));
+            // What the stream's own life is set to says nothing of whether the line is in it.
+            pipeline.cmd("PEXPIRE").arg(&self.log_key).arg(millis(keep + LOG_MARGIN)).ignore();
+            let mut manager = self.manager();
+            let (appended,): (String,) =
+                within(self.settings.append_deadline, pipeline.query_async(&mut manager)).await?;
+            let seq = PurgeSeq::parse(&appended).ok_or_else(|| beyond(&appended))?;
             self.saw(seq);
-            // The line is in the log whatever becomes of this; the next append sets the time again.
-            let mut expire = redis::cmd("PEXPIRE");
-            expire.arg(&self.log_key).arg(millis(keep + LOG_MARGIN));
-            if let Err(error) = self.ask::<i64>(expire, self.settings.append_deadline).await {
-                tracing::debug!(%error, "could not set the log's time to live");
-            }
             Ok(seq)
         }
         .boxed()
@@ -321,11 +346,12 @@ impl SharedStore for RedisStore {
             newest.arg("+").arg("-").arg("COUNT").arg(1);
             let newest = entries(self.ask(newest, deadline).await?)?;
             let Some(newest) = newest.last() else {
-                return Ok(if applied.shared() == PurgeSeq::ZERO { LogState::Continues } else { LogState::Lost });
+                let is_new = applied.shared() == PurgeSeq::ZERO;
+                return Ok(if is_new { LogState::Continues } else { LogState::Lost(PurgeSeq::ZERO) });
             };
             self.saw(newest.seq);
             if newest.seq < applied.shared() {
-                return Ok(LogState::Lost);
+                return Ok(LogState::Lost(newest.seq));
             }
             let mut oldest = edge("XRANGE");
             oldest.arg("-").arg("+").arg("COUNT").arg(1);
@@ -339,19 +365,35 @@ impl SharedStore for RedisStore {
         .boxed()
     }
 
-    fn advance_log(&self, seq: PurgeSeq) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn restore<'s>(&'s self, seq: PurgeSeq, purge: &'s Purge) -> BoxFuture<'s, Result<bool, StoreError>> {
         async move {
+            let deadline = self.settings.append_deadline;
             let mut command = redis::cmd("XADD");
-            command.arg(&self.log_key).arg(id(seq)).arg("v").arg(LINE_VERSION).arg("p").arg(r#"{"source":"advance"}"#);
-            match self.ask::<String>(command, self.settings.append_deadline).await {
-                Ok(_) => Ok(()),
-                // Another node was faster: the log stands there or later already.
-                Err(StoreError::Server(text)) if text.contains("equal or smaller") => Ok(()),
+            command.arg(&self.log_key).arg(id(seq)).arg("v").arg(line::VERSION).arg("p").arg(line::encode(purge));
+            match self.ask::<String>(command, deadline).await {
+                Ok(_) => Ok(true),
+                // The log stands there or later already: another node may have been faster.
+                Err(StoreError::Server(text)) if text.contains("equal or smaller") => {
+                    let mut command = redis::cmd("XRANGE");
+                    command.arg(&self.log_key).arg(id(seq)).arg(id(seq));
+                    Ok(!entries(self.ask(command, deadline).await?)?.is_empty())
+                }
                 Err(error) => Err(error),
             }
         }
         .boxed()
     }
+}
+
+fn holder(token: LeaseToken) -> String {
+    format!("{:032x}", token.0)
+}
+
+/// An id that no healthy log holds is somebody else's hand in our stream, and all later ids stand behind it:
+/// nothing can be ordered by such a log.
+fn beyond(id: &str) -> StoreError {
+    let shown = id.get(..id.floor_char_boundary(60)).unwrap_or("");
+    StoreError::Server(format!("the purge log holds the id {shown:?}, which Redis has not made; delete the stream"))
 }
 
 /// The lines in an answer to XREAD: nil, or one stream's entries (a list of pairs, or a map in RESP3).
@@ -375,8 +417,7 @@ fn entries(found: redis::Value) -> Result<Vec<LogLine>, StoreError> {
     for entry in found {
         let (id, fields): (String, Vec<Vec<u8>>) =
             redis::from_redis_value(entry).map_err(|error| StoreError::Server(error.to_string()))?;
-        // An id beyond our range is somebody else's hand in our stream; nothing can be ordered by it.
-        let Some(seq) = PurgeSeq::parse(&id) else { continue };
+        let seq = PurgeSeq::parse(&id).ok_or_else(|| beyond(&id))?;
         lines.push(LogLine { seq, purge: purge(&fields) });
     }
     Ok(lines)
@@ -384,14 +425,8 @@ fn entries(found: redis::Value) -> Result<Vec<LogLine>, StoreError> {
 
 fn purge(fields: &[Vec<u8>]) -> Option<Purge> {
     let field = |name: &[u8]| fields.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_slice());
-    (field(b"v")? == LINE_VERSION.as_bytes()).then_some(())?;
-    // A list would be taken for the fields in order.
-    let line: Line = serde_json::from_slice(field(b"p").filter(|text| text.starts_with(b"{"))?).ok()?;
-    let with = |mode| move |tag| (tag, mode);
-    let tags = line.soft.into_iter().map(with(Mode::Soft));
-    let tags = tags.chain(line.hard.into_iter().map(with(Mode::Hard)));
-    let tags = tags.chain(line.delete.into_iter().map(with(Mode::Delete))).collect();
-    Some(Purge { tags, source: line.source, event_id: line.id })
+    (field(b"v")? == line::VERSION.as_bytes()).then_some(())?;
+    line::decode(field(b"p")?)
 }
 
 fn odd(answer: &redis::Value) -> StoreError {

@@ -1,8 +1,8 @@
 //! How an entry is written into the shared store. What comes out of it is untrusted input.
 //!
 //! ```text
-//! "endcap" version:u8 flags:u8 mac:32 │ key times as_of status tags fields │ body
-//!                                     └────────── the MAC covers all of this, and what is before it
+//! "endcap" version:u8 flags:u8 mac:32 │ key rule times as_of status tags fields │ body
+//!                                          └───── the MAC covers all of this, and what is before it
 //! ```
 //! Numbers are big-endian. A value of another version, a damaged or a foreign one is a miss with a
 //! reason. To add a field: append it behind the last one, raise `VERSION`, and read both for one release.
@@ -21,7 +21,7 @@ use crate::policy::time::Timestamp;
 use crate::purges::Purges;
 
 const MAGIC: &[u8; 6] = b"endcap";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const ZSTD: u8 = 1;
 const MAC_AT: usize = 8;
 const BODY_AT: usize = MAC_AT + 32;
@@ -40,6 +40,9 @@ pub enum WireError {
     /// Another key's: a collision, or somebody moved it.
     #[error("belongs to another key")]
     Foreign,
+    /// Its tags were found by other rules than this node's.
+    #[error("its tags were found by other rules")]
+    Rule,
     /// Larger than what this node stores.
     #[error("larger than what this node stores")]
     TooLarge,
@@ -52,6 +55,7 @@ impl WireError {
             Self::Corrupt => "l2_corrupt",
             Self::Version => "l2_version",
             Self::Foreign => "l2_foreign",
+            Self::Rule => "l2_rule",
             Self::TooLarge => "l2_size",
         }
     }
@@ -80,8 +84,9 @@ impl Codec {
         Self { mac_key, compress_min, object_max }
     }
 
-    /// Writes an entry. Its position is written as other nodes may know it.
-    pub fn encode(&self, entry: &Entry) -> Bytes {
+    /// Writes an entry. Its position is written as other nodes may know it. `fingerprint` tells the rules
+    /// by which its tags were found.
+    pub fn encode(&self, fingerprint: u64, entry: &Entry) -> Bytes {
         let packed = (entry.body.len() > self.compress_min)
             .then(|| zstd::bulk::compress(&entry.body, 1).ok())
             .flatten()
@@ -93,6 +98,7 @@ impl Codec {
         out.put_u8(if packed.is_some() { ZSTD } else { 0 });
         out.put_bytes(0, 32);
         put_bytes(&mut out, &entry.key);
+        out.put_u64(fingerprint);
         let Lifetime { born, fresh_until, swr_until, sie_until } = entry.lifetime;
         for time in [born, fresh_until, swr_until, sie_until, entry.began] {
             out.put_u64(time.as_millis());
@@ -120,7 +126,7 @@ impl Codec {
     /// # Errors
     /// See [`WireError`]; whatever the bytes are, this neither panics nor takes more memory than the
     /// largest object.
-    pub fn decode(&self, key: &[u8], bytes: &Bytes, purges: &Purges) -> Result<Entry, WireError> {
+    pub fn decode(&self, fingerprint: u64, key: &[u8], bytes: &Bytes, purges: &Purges) -> Result<Entry, WireError> {
         if bytes.len() < BODY_AT || &bytes[..MAGIC.len()] != MAGIC {
             return Err(WireError::Corrupt);
         }
@@ -137,6 +143,9 @@ impl Codec {
         let stored_key = take_bytes(&mut rest)?;
         if stored_key != key {
             return Err(WireError::Foreign);
+        }
+        if rest.try_get_u64().map_err(|_| WireError::Corrupt)? != fingerprint {
+            return Err(WireError::Rule);
         }
         let mut time = || rest.try_get_u64().map(Timestamp::from_millis).map_err(|_| WireError::Corrupt);
         let (born, fresh_until, swr_until, sie_until, began) = (time()?, time()?, time()?, time()?, time()?);
@@ -170,7 +179,7 @@ impl Codec {
             return Err(WireError::Corrupt);
         }
         let tags = tags.into_boxed_slice();
-        let seen = purges.judge(&tags, as_of);
+        let (as_of, seen) = purges.judge_foreign(&tags, as_of);
         let lifetime = Lifetime { born, fresh_until, swr_until, sie_until };
         // Copies: a slice would hold the whole stored value, compressed body and all, beside the body.
         let (key, headers) = (Bytes::copy_from_slice(&stored_key), compact(&headers));
@@ -215,10 +224,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::policy::purge::{PurgeIndex, Purged};
+    use crate::policy::purge::{Marked, Mode, Purge, PurgeIndex, Purged};
+
+    const RULES: u64 = 7;
 
     fn purges() -> Purges {
-        Purges::new(PurgeIndex::new(Duration::from_secs(2), 100, Duration::from_secs(100)))
+        Purges::new(PurgeIndex::new(Duration::from_secs(2), 100, Duration::from_secs(100)), None)
     }
 
     fn entry(body: &[u8]) -> Entry {
@@ -251,9 +262,11 @@ mod tests {
     fn an_entry_comes_back_as_it_went_in() {
         for body in [&b""[..], b"small", &[b'x'; 5000]] {
             let written = entry(body);
-            let bytes = codec().encode(&written);
+            let bytes = codec().encode(RULES, &written);
             assert!(body.len() < 64 || bytes.len() < body.len(), "compressed");
-            let read = codec().decode(b"the key", &bytes, &purges()).unwrap();
+            let purges = purges();
+            purges.apply(PurgeSeq::new(8, 0).unwrap(), Marked::default(), Timestamp::default());
+            let read = codec().decode(RULES, b"the key", &bytes, &purges).unwrap();
             assert_eq!(read.body, written.body);
             assert_eq!(read.headers, written.headers);
             assert_eq!((read.status, read.lifetime, read.began), (written.status, written.lifetime, written.began));
@@ -265,27 +278,27 @@ mod tests {
     #[test]
     fn what_comes_in_is_judged_against_the_index() {
         let purges = purges();
-        let bytes = codec().encode(&entry(b"x"));
-        purges.apply(
-            PurgeSeq::new(9, 0).unwrap(),
-            Box::new([(TagHash::of("a"), crate::policy::purge::Mode::Hard)]),
-            Timestamp::default(),
-        );
-        let read = codec().decode(b"the key", &bytes, &purges).unwrap();
-        assert_eq!(purges.check(&read), Purged::Hard);
+        let bytes = codec().encode(RULES, &entry(b"x"));
+        let purge = |tag: &str| Purge { tags: vec![(tag.to_owned(), Mode::Hard)], ..Purge::default() };
+        let read = || codec().decode(RULES, b"the key", &bytes, &purges).unwrap();
+        assert_eq!(read().as_of, PurgeSeq::ZERO, "what we have not applied may concern it");
+        purges.apply(PurgeSeq::new(9, 0).unwrap(), purge("a").into(), Timestamp::default());
+        assert_eq!(purges.check(&read()), Purged::Hard);
     }
 
     #[test]
     fn foreign_damaged_and_newer_values_are_told_apart() {
-        let bytes = codec().encode(&entry(&[b'x'; 500]));
+        let bytes = codec().encode(RULES, &entry(&[b'x'; 500]));
         let decode = |codec: &Codec, key: &[u8], bytes: &[u8]| {
-            codec.decode(key, &Bytes::copy_from_slice(bytes), &purges()).map(|_| ()).unwrap_err()
+            codec.decode(RULES, key, &Bytes::copy_from_slice(bytes), &purges()).map(|_| ()).unwrap_err()
         };
         assert_eq!(decode(&codec(), b"other", &bytes), WireError::Foreign);
+        let other_rules = codec().decode(RULES + 1, b"the key", &bytes, &purges()).map(|_| ()).unwrap_err();
+        assert_eq!(other_rules, WireError::Rule);
         assert_eq!(decode(&Codec::new(None, 64, 1 << 20), b"the key", &bytes), WireError::Corrupt);
         assert_eq!(decode(&Codec::new(Some("secret"), 64, 100), b"the key", &bytes), WireError::TooLarge);
         let mut newer = bytes.to_vec();
-        newer[6] = 2;
+        newer[6] = VERSION + 1;
         assert_eq!(decode(&codec(), b"the key", &newer), WireError::Version);
         for garbage in [&b""[..], b"endcap", b"hello world, this is somebody else's value", &bytes[..bytes.len() - 1]] {
             assert_eq!(decode(&codec(), b"the key", garbage), WireError::Corrupt);
@@ -307,7 +320,7 @@ mod tests {
             bytes.extend(&tail);
             let mac = codec().mac(&bytes);
             bytes[MAC_AT..BODY_AT].copy_from_slice(mac.as_bytes());
-            drop(codec().decode(b"", &bytes.into(), &purges()));
+            drop(codec().decode(RULES, b"", &bytes.into(), &purges()));
         }
     }
 }

@@ -10,7 +10,7 @@ use endcap::policy::key::{Key, KeyHash};
 use endcap::policy::purge::{Mode, Purge, PurgeSeq};
 use endcap::store::memory::MemoryStore;
 use endcap::store::redis::{RedisSettings, RedisStore};
-use endcap::store::{LogState, SharedStore};
+use endcap::store::{Lease, LeaseToken, LogState, SharedStore};
 
 use crate::stage::{RedisServer, until, within};
 
@@ -203,18 +203,64 @@ async fn a_cut_log_says_where_it_begins(world: World) {
     assert_eq!(world.read(first, 10).await, ["c"]);
 }
 
-async fn a_log_that_ends_before_the_reader_is_lost_until_it_is_advanced(world: World) {
-    assert_eq!(world.store.log_state(far()).await.unwrap(), LogState::Lost, "an empty one");
-    world.append("a").await;
-    assert_eq!(world.store.log_state(far()).await.unwrap(), LogState::Lost);
-    world.store.advance_log(far().next_local()).await.unwrap();
-    assert_eq!(world.store.log_state(far()).await.unwrap(), LogState::Continues);
-    // Another node does the same, later or from further back.
-    world.store.advance_log(far()).await.unwrap();
-    world.store.advance_log(PurgeSeq::new(5, 0).unwrap()).await.unwrap();
+async fn a_log_that_ends_before_the_reader_is_lost_until_it_is_put_back(world: World) {
+    let state = async |applied| world.store.log_state(applied).await.unwrap();
+    assert_eq!(state(far()).await, LogState::Lost(PurgeSeq::ZERO), "an empty one");
+    let newest = world.append("a").await;
+    assert_eq!(state(far()).await, LogState::Lost(newest));
+    let restore = async |seq: PurgeSeq, tag| world.store.restore(seq, &purge(tag)).await.unwrap();
+    assert!(restore(far(), "lost").await);
+    assert_eq!(state(far().next_local()).await, LogState::Continues);
+    assert!(restore(far(), "lost").await, "another node was faster");
+    assert!(!restore(PurgeSeq::new(5, 0).unwrap(), "older").await, "the log has gone on without it");
     let seq = world.append("b").await;
     assert!(seq > far(), "{seq}");
-    assert_eq!(world.read(far(), 10).await, ["b"]);
+    assert_eq!(world.read(newest, 10).await, ["lost", "b"]);
+}
+
+async fn a_forgotten_value_is_gone(world: World) {
+    world.store.put(key("/a"), Bytes::from_static(b"x"), MINUTE).await.unwrap();
+    world.store.remove(key("/a")).await.unwrap();
+    world.store.remove(key("/a")).await.unwrap();
+    assert_eq!(world.store.get(key("/a")).await.unwrap(), None);
+}
+
+async fn a_lease_has_one_holder_who_alone_gives_it_back(world: World) {
+    let store = &world.store;
+    let (one, two) = (LeaseToken(1), LeaseToken(2));
+    let look = async || store.look(key("/a")).await.unwrap();
+    assert_eq!(look().await, (None, Lease::Free));
+    assert!(store.lease(key("/a"), one, MINUTE).await.unwrap());
+    assert!(!store.lease(key("/a"), two, MINUTE).await.unwrap());
+    assert!(store.lease(key("/b"), two, MINUTE).await.unwrap(), "each key has its own");
+    assert_eq!(look().await, (None, Lease::Held));
+    store.release(key("/a"), two, None).await.unwrap();
+    assert_eq!(look().await, (None, Lease::Held), "it is not two's to give back");
+    store.put(key("/a"), Bytes::from_static(b"x"), MINUTE).await.unwrap();
+    store.release(key("/a"), one, None).await.unwrap();
+    assert_eq!(look().await, (Some(Bytes::from_static(b"x")), Lease::Free));
+    assert!(store.lease(key("/a"), two, MINUTE).await.unwrap());
+}
+
+async fn a_lease_given_up_tells_all_not_to_wait_for_a_while(world: World) {
+    let store = &world.store;
+    let look = async || store.look(key("/a")).await.unwrap().1;
+    assert!(store.lease(key("/a"), LeaseToken(1), MINUTE).await.unwrap());
+    store.release(key("/a"), LeaseToken(1), Some(Duration::from_millis(50))).await.unwrap();
+    // On a slow machine the while may be over.
+    assert!(matches!(look().await, Lease::Vain | Lease::Free));
+    world.clock.advance(Duration::from_millis(50));
+    until("the while is over", async || look().await == Lease::Free).await;
+}
+
+async fn a_lease_ends_with_its_time(world: World) {
+    let ttl = Duration::from_millis(50);
+    assert!(world.store.lease(key("/a"), LeaseToken(1), ttl).await.unwrap());
+    world.clock.advance(ttl);
+    until("it is free", async || world.store.look(key("/a")).await.unwrap().1 == Lease::Free).await;
+    assert!(world.store.lease(key("/a"), LeaseToken(2), MINUTE).await.unwrap());
+    world.store.release(key("/a"), LeaseToken(1), None).await.unwrap();
+    assert_eq!(world.store.look(key("/a")).await.unwrap().1, Lease::Held, "the next holder keeps it");
 }
 
 /// Runs each promise on both stores, as a test of its own name.
@@ -246,7 +292,11 @@ contract! {
     a_reader_that_gives_up_does_not_harm_the_next
     a_log_continues_for_who_has_seen_its_beginning
     a_cut_log_says_where_it_begins
-    a_log_that_ends_before_the_reader_is_lost_until_it_is_advanced
+    a_log_that_ends_before_the_reader_is_lost_until_it_is_put_back
+    a_forgotten_value_is_gone
+    a_lease_has_one_holder_who_alone_gives_it_back
+    a_lease_given_up_tells_all_not_to_wait_for_a_while
+    a_lease_ends_with_its_time
 }
 
 /// The store in memory cannot hold garbage.
@@ -260,4 +310,13 @@ async fn garbage_in_the_stream_keeps_its_place() {
     }
     world.append("b").await;
     assert_eq!(world.read(PurgeSeq::ZERO, 10).await, ["a", "?", "?", "?", "?", "b"]);
+}
+
+#[tokio::test]
+async fn a_log_with_an_id_that_redis_never_made_is_an_error_and_no_loop() {
+    let world = World::redis().await;
+    let redis = world.redis.as_ref().unwrap();
+    redis.command(&["XADD", "contract:purges", "5-9999999999999999", "x", "y"]).await;
+    let error = world.store.read_log(PurgeSeq::ZERO, 10, NO_WAIT).await.unwrap_err().to_string();
+    assert!(error.contains("5-9999999999999999") && error.contains("delete the stream"), "{error}");
 }

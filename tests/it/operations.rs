@@ -38,6 +38,7 @@ async fn without_a_token_of_ours_purging_by_hand_is_closed() {
 #[tokio::test]
 async fn an_order_that_cannot_be_meant_is_refused() {
     let stage = Stage::new().start().await;
+    let applied = stage.status(0).await["purges"]["applied"].clone();
     let bearer = format!("Bearer {TOKEN}");
     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
     for order in [
@@ -54,7 +55,7 @@ async fn an_order_that_cannot_be_meant_is_refused() {
         assert_eq!(reply.status, 400, "{order}");
         assert!(!reply.json()["error"].as_str().unwrap().is_empty());
     }
-    assert_eq!(stage.status(0).await["purges"]["applied"], "0-0");
+    assert_eq!(stage.status(0).await["purges"]["applied"], applied);
 }
 
 #[tokio::test]

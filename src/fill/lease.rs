@@ -1,0 +1,132 @@
+//! Who asks the origin for all nodes: a lease in the shared store, and what the others do meanwhile.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Fill, Job, Landed};
+use crate::policy::entry::Entry;
+use crate::policy::key::KeyHash;
+use crate::store::{Lease, LeaseToken, SharedStore};
+
+/// The first pause of one who waits for another node; it grows by half up to the longest.
+const POLL_FIRST: Duration = Duration::from_millis(4);
+const POLL_LONGEST: Duration = Duration::from_millis(50);
+
+/// Makes tokens that no other lease has: a random number of the process, and a count.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    process: u64,
+    next: AtomicU64,
+}
+
+impl Tokens {
+    pub(super) fn new() -> Self {
+        Self { process: RandomState::new().hash_one(std::process::id()), next: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> LeaseToken {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        LeaseToken((u128::from(self.process) << 64) | u128::from(next))
+    }
+
+    /// A factor between 0.5 and 1 for the next pause, so that nodes do not ask in step.
+    fn jitter(&self) -> f64 {
+        let spread = RandomState::new().hash_one((self.process, self.next.load(Ordering::Relaxed)));
+        f64::from(u32::try_from(spread >> 32).unwrap_or_default()) / f64::from(u32::MAX) / 2.0 + 0.5
+    }
+}
+
+/// How a flight comes to its answer.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// It asks the origin for all nodes, and must give the lease back.
+    Leads(LeaseToken),
+    /// It asks the origin for itself: there is nobody to share with, it is in vain, or it took too long.
+    Alone,
+    /// Another node was faster.
+    Served(Arc<Entry>),
+}
+
+impl Fill {
+    /// Takes the lease of a key, or waits for the node that has it.
+    pub(super) async fn take_turn(&self, job: &mut Job) -> Turn {
+        let Some(shared) = &self.shared else { return Turn::Alone };
+        let token = self.tokens.next();
+        let waited = tokio::time::timeout(self.settings.lease_wait, self.wait_turn(&**shared, job, token)).await;
+        let (turn, word) = match waited {
+            Ok(turn) => turn,
+            // A holder that died, or is slow, is not waited for any longer.
+            Err(_) => {
+                self.give_back(job.key.hash(), token, None).await;
+                (Turn::Alone, "timeout")
+            }
+        };
+        self.metrics.leased(word);
+        turn
+    }
+
+    async fn wait_turn(&self, shared: &dyn SharedStore, job: &mut Job, token: LeaseToken) -> (Turn, &'static str) {
+        let key = job.key.hash();
+        let mut pause = POLL_FIRST;
+        loop {
+            match shared.lease(key, token, self.settings.lease_ttl).await {
+                Err(_) => return (Turn::Alone, "error"),
+                Ok(true) => {
+                    // Between our look and the lease somebody may have had it and landed.
+                    let Ok((Some(bytes), _)) = shared.look(key).await else { return (Turn::Leads(token), "leads") };
+                    let Some(entry) = self.will_do(job, bytes).await else { return (Turn::Leads(token), "leads") };
+                    self.give_back(key, token, None).await;
+                    return (Turn::Served(entry), "served");
+                }
+                Ok(false) => {}
+            }
+            loop {
+                tokio::time::sleep(pause.mul_f64(self.tokens.jitter())).await;
+                pause = (pause * 3 / 2).min(POLL_LONGEST);
+                let (bytes, lease) = match shared.look(key).await {
+                    Ok(found) => found,
+                    Err(_) => return (Turn::Alone, "error"),
+                };
+                if let Some(bytes) = bytes
+                    && let Some(entry) = self.will_do(job, bytes).await
+                {
+                    return (Turn::Served(entry), "served");
+                }
+                match lease {
+                    Lease::Held => {}
+                    // It landed nothing that we may take: our turn.
+                    Lease::Free => break,
+                    Lease::Vain => return (Turn::Alone, "vain"),
+                }
+            }
+        }
+    }
+
+    async fn will_do(&self, job: &mut Job, bytes: Bytes) -> Option<Arc<Entry>> {
+        let entry = self.read_shared(job, bytes).await.ok()?;
+        self.take_shared(job, entry)
+    }
+
+    /// Ends a flight's lease. What it landed is in the shared store by now, or will never be.
+    pub(super) async fn end_lease(&self, key: KeyHash, token: LeaseToken, landed: &Landed) {
+        let vain = match landed {
+            // Where a purge overtook it, the next one asks again.
+            Landed::Entry { stored: true, .. } => None,
+            Landed::Entry { stored: false, .. } | Landed::Unshareable(_) => Some(self.settings.pass_marker_ttl),
+            Landed::Failed { .. } => Some(self.settings.error_ttl),
+        };
+        self.give_back(key, token, vain).await;
+    }
+
+    async fn give_back(&self, key: KeyHash, token: LeaseToken, vain: Option<Duration>) {
+        let Some(shared) = &self.shared else { return };
+        if let Err(error) = shared.release(key, token, vain).await {
+            // It ends by its own time.
+            tracing::debug!(%error, %key, "could not give a lease back");
+        }
+    }
+}

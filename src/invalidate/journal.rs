@@ -1,0 +1,343 @@
+//! The journal: where an acknowledged purge is safe while the log cannot be reached.
+//!
+//! ```text
+//! "endcap journal 1" │ "\xECjnl" length:u32 blake3:16 purge │ "\xECjnl" …
+//! ```
+//! A file that grows by one record a purge, each on the disk before it is acknowledged, and is emptied when
+//! the log has taken them all. What a crash has torn off at its end was never acknowledged; a damaged record
+//! is skipped and reported, and the reader goes on at the next one that is whole.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::policy::purge::Purge;
+use crate::store::line;
+
+const HEADER: &[u8; 16] = b"endcap journal 1";
+const MARK: &[u8; 4] = b"\xECjnl";
+const SUM: usize = 16;
+/// Mark, length and checksum before each purge.
+const RECORD_HEAD: usize = MARK.len() + 4 + SUM;
+
+/// Why a journal did not take a purge.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It holds as much as it may.
+    #[error("the journal {path:?} is full: {bytes_max} bytes of purges wait for the log")]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// Its bound.
+        bytes_max: u64,
+    },
+    /// The file could not be written.
+    #[error("the journal {path:?} cannot be written: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// What was found in a journal when it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Purges that wait for the log.
+    pub purges: usize,
+    /// Bytes that are no whole record: damage, or what a crash has torn off.
+    pub skipped_bytes: u64,
+}
+
+/// An open journal. Its calls block on the disk.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    /// Where the next record begins.
+    end: u64,
+    bytes_max: u64,
+    /// Something may stand behind `end`.
+    is_torn: bool,
+    /// What the file holds and the log may lack, oldest first.
+    pending: VecDeque<Purge>,
+    /// The log has taken so many of them.
+    replayed: usize,
+}
+
+impl Journal {
+    /// Opens a journal, or makes an empty one, and reads what it holds. It grows to `bytes_max`.
+    ///
+    /// # Errors
+    /// The file cannot be opened, is another process' journal, or no journal at all.
+    pub fn open(path: &Path, bytes_max: u64) -> io::Result<(Self, Found)> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(path)?;
+        file.try_lock().map_err(|error| match error {
+            std::fs::TryLockError::WouldBlock => io::Error::other("another process has it: each needs its own"),
+            std::fs::TryLockError::Error(error) => error,
+        })?;
+        // One record more may stand in it than fits: the bound may have been lowered.
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let torn_header = HEADER.starts_with(&bytes);
+        if !torn_header && !bytes.starts_with(HEADER) {
+            return Err(io::Error::other("it is no journal of endcap's: name another file"));
+        }
+        let records = bytes.get(HEADER.len()..).unwrap_or_default();
+        let (pending, whole) = read_records(records);
+        let end = if torn_header { 0 } else { (HEADER.len() + whole) as u64 };
+        let skipped_bytes = (records.len() - pending.iter().map(|(_, length)| *length).sum::<usize>()) as u64;
+        let pending: VecDeque<Purge> = pending.into_iter().map(|(purge, _)| purge).collect();
+        let found = Found { purges: pending.len(), skipped_bytes };
+        let mut journal = Self { path: path.to_owned(), file, end, bytes_max, is_torn: true, pending, replayed: 0 };
+        journal.cut_off()?;
+        if journal.end == 0 {
+            journal.file.write_all(HEADER)?;
+            journal.end = HEADER.len() as u64;
+            journal.file.sync_all()?;
+            sync_folder(path)?;
+        }
+        Ok((journal, found))
+    }
+
+    /// Appends a purge; it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// See [`JournalError`]; the journal holds what it held before.
+    pub fn append(&mut self, purge: &Purge) -> Result<(), JournalError> {
+        let record = record(purge);
+        if self.end + record.len() as u64 > self.bytes_max {
+            return Err(JournalError::Full { path: self.path.clone(), bytes_max: self.bytes_max });
+        }
+        if let Err(error) = self.write(&record) {
+            // Half a record, or one that may not be on the disk.
+            self.is_torn = true;
+            return Err(JournalError::Io { path: self.path.clone(), error });
+        }
+        self.end += record.len() as u64;
+        self.pending.push_back(purge.clone());
+        Ok(())
+    }
+
+    /// Purges that are not known to be in the log.
+    pub fn waiting(&self) -> usize {
+        self.pending.len() - self.replayed
+    }
+
+    /// The oldest purge that is not known to be in the log.
+    pub fn next(&self) -> Option<&Purge> {
+        self.pending.get(self.replayed)
+    }
+
+    /// The log has taken the oldest. The file is emptied when it has taken all.
+    ///
+    /// # Errors
+    /// The file could not be emptied: its purges may be replayed once more, which does no harm.
+    pub fn replayed(&mut self) -> io::Result<()> {
+        self.replayed = (self.replayed + 1).min(self.pending.len());
+        if self.replayed < self.pending.len() {
+            return Ok(());
+        }
+        self.pending.clear();
+        self.replayed = 0;
+        self.end = HEADER.len() as u64;
+        self.cut_off()
+    }
+
+    fn write(&mut self, record: &[u8]) -> io::Result<()> {
+        if self.is_torn {
+            self.cut_off()?;
+        }
+        self.file.write_all(record)?;
+        self.file.sync_data()
+    }
+
+    /// Cuts off what stands behind the last whole record.
+    fn cut_off(&mut self) -> io::Result<()> {
+        self.is_torn = true;
+        self.file.set_len(self.end)?;
+        self.file.seek(SeekFrom::Start(self.end))?;
+        self.file.sync_data()?;
+        self.is_torn = false;
+        Ok(())
+    }
+}
+
+/// The name of a new file is on the disk only when its folder is.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+fn record(purge: &Purge) -> Vec<u8> {
+    let text = line::encode(purge);
+    let mut record = Vec::with_capacity(RECORD_HEAD + text.len());
+    record.extend_from_slice(MARK);
+    record.extend_from_slice(&u32::try_from(text.len()).expect("a purge is bounded far below").to_be_bytes());
+    record.extend_from_slice(&sum(text.as_bytes()));
+    record.extend_from_slice(text.as_bytes());
+    record
+}
+
+fn sum(text: &[u8]) -> [u8; SUM] {
+    let hash = blake3::hash(text);
+    *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
+}
+
+/// The purges of all whole records with their lengths in bytes, and where the last of them ends.
+fn read_records(bytes: &[u8]) -> (Vec<(Purge, usize)>, usize) {
+    let (mut found, mut at, mut end) = (Vec::new(), 0, 0);
+    while let Some(next) = bytes.get(at..).and_then(|rest| memchr::memmem::find(rest, MARK)) {
+        at += next;
+        match bytes.get(at..).and_then(read_record) {
+            Some((purge, length)) => {
+                at += length;
+                end = at;
+                found.push((purge, length));
+            }
+            None => at += 1,
+        }
+    }
+    (found, end)
+}
+
+fn read_record(bytes: &[u8]) -> Option<(Purge, usize)> {
+    let (length, rest) = bytes.get(MARK.len()..)?.split_first_chunk::<4>()?;
+    let (said, rest) = rest.split_first_chunk::<SUM>()?;
+    let text = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    let purge = (sum(text) == *said).then(|| line::decode(text)).flatten()?;
+    Some((purge, RECORD_HEAD + text.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::purge::Mode;
+
+    fn purge(tag: &str) -> Purge {
+        let tags = vec![(tag.to_owned(), Mode::Hard), ("list:a".to_owned(), Mode::Soft)];
+        Purge { tags, source: "test".into(), event_id: "1".into() }
+    }
+
+    fn tags(journal: &Journal) -> Vec<String> {
+        let hard = |purge: &Purge| purge.tags.iter().find(|(_, mode)| *mode == Mode::Hard).unwrap().0.clone();
+        journal.pending.iter().skip(journal.replayed).map(hard).collect()
+    }
+
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        (folder, path)
+    }
+
+    fn open(path: &Path) -> (Journal, Found) {
+        Journal::open(path, 1 << 20).unwrap()
+    }
+
+    fn with(path: &Path, tags: &[&str]) -> Vec<u8> {
+        let (mut journal, _) = open(path);
+        for tag in tags {
+            journal.append(&purge(tag)).unwrap();
+        }
+        fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn what_was_appended_is_there_after_a_crash_until_the_log_has_it() {
+        let (_folder, path) = folder();
+        with(&path, &["a", "b"]);
+        let (mut journal, found) = open(&path);
+        assert_eq!((found, tags(&journal)), (Found { purges: 2, skipped_bytes: 0 }, vec!["a".into(), "b".into()]));
+        assert_eq!(journal.next().unwrap().event_id, "1");
+        journal.replayed().unwrap();
+        assert_eq!((journal.waiting(), tags(&journal)), (1, vec!["b".to_owned()]));
+        drop(journal);
+        let (mut journal, _) = open(&path);
+        assert_eq!(tags(&journal), ["a", "b"], "a crash in a replay begins it again");
+        for _ in 0..2 {
+            journal.replayed().unwrap();
+        }
+        journal.append(&purge("c")).unwrap();
+        drop(journal);
+        assert_eq!(tags(&open(&path).0), ["c"]);
+    }
+
+    #[test]
+    fn a_full_journal_takes_nothing_and_loses_nothing() {
+        let (_folder, path) = folder();
+        let size = HEADER.len() + record(&purge("a")).len();
+        let (mut journal, _) = Journal::open(&path, size as u64).unwrap();
+        journal.append(&purge("a")).unwrap();
+        assert!(matches!(journal.append(&purge("b")), Err(JournalError::Full { .. })));
+        assert_eq!(tags(&journal), ["a"]);
+        journal.replayed().unwrap();
+        journal.append(&purge("b")).unwrap();
+    }
+
+    #[test]
+    fn two_processes_cannot_share_one_and_other_files_are_left_alone() {
+        let (_folder, path) = folder();
+        let (_journal, _) = open(&path);
+        assert!(Journal::open(&path, 99).unwrap_err().to_string().contains("another process"));
+        let other = path.with_file_name("other");
+        fs::write(&other, "my diary, very dear to me").unwrap();
+        assert!(Journal::open(&other, 99).unwrap_err().to_string().contains("no journal"));
+        assert_eq!(fs::read_to_string(&other).unwrap(), "my diary, very dear to me");
+    }
+
+    #[test]
+    fn a_damaged_record_is_skipped_and_the_others_are_kept() {
+        let (_folder, path) = folder();
+        let mut bytes = with(&path, &["first", "second", "third"]);
+        let at = memchr::memmem::find(&bytes, b"second").unwrap();
+        bytes[at] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let (journal, found) = open(&path);
+        assert_eq!((found.purges, tags(&journal)), (2, vec!["first".to_owned(), "third".to_owned()]));
+        assert_eq!(found.skipped_bytes, record(&purge("second")).len() as u64);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// A crash in the middle of a write.
+        #[test]
+        fn a_torn_end_costs_only_the_record_that_was_torn(cut in 0_usize..400) {
+            let (_folder, path) = folder();
+            let bytes = with(&path, &["a", "b", "c"]);
+            let length = record(&purge("a")).len();
+            let cut = cut.min(bytes.len());
+            fs::write(&path, &bytes[..cut]).unwrap();
+            let (mut journal, found) = open(&path);
+            prop_assert_eq!(found.purges, cut.saturating_sub(HEADER.len()) / length);
+            journal.append(&purge("after")).unwrap();
+            drop(journal);
+            let (journal, again) = open(&path);
+            prop_assert_eq!(again, Found { purges: found.purges + 1, skipped_bytes: 0 });
+            let tags = tags(&journal);
+            prop_assert_eq!(tags.last().unwrap(), "after");
+        }
+
+        /// Whatever the bytes are, they are read or refused.
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), header in any::<bool>()) {
+            let (_folder, path) = folder();
+            let mut all = if header { HEADER.to_vec() } else { Vec::new() };
+            all.extend(bytes);
+            fs::write(&path, all).unwrap();
+            if let Ok((mut journal, _)) = Journal::open(&path, 1 << 20) {
+                journal.append(&purge("a")).unwrap();
+            }
+        }
+    }
+}

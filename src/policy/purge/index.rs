@@ -1,0 +1,508 @@
+//! What was purged, by tag, and what that says of an entry.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Marked, Mode, Purge, PurgeSeq, Purged};
+use crate::policy::tags::TagHash;
+use crate::policy::time::Timestamp;
+
+/// The newest purges of one tag.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    delete: PurgeSeq,
+    hard: PurgeSeq,
+    /// The newest soft purge of the current grace, and when the first of that grace came.
+    soft: PurgeSeq,
+    soft_since: Timestamp,
+    /// When the newest of all came.
+    at: Timestamp,
+}
+
+impl Mark {
+    fn add(&mut self, mode: Mode, seq: PurgeSeq, at: Timestamp, grace: Duration) {
+        self.at = at;
+        match mode {
+            Mode::Delete => self.delete = seq,
+            Mode::Hard => self.hard = seq,
+            Mode::Soft => {
+                // A soft purge whose grace is over has become a hard one: every purge has a bound.
+                if self.soft == PurgeSeq::ZERO || at >= self.soft_since + grace {
+                    self.hard = self.hard.max(self.soft);
+                    self.soft_since = at;
+                }
+                self.soft = seq;
+            }
+        }
+    }
+
+    fn judge(&self, as_of: PurgeSeq, grace: Duration) -> Purged {
+        if self.delete > as_of {
+            Purged::Deleted
+        } else if self.hard > as_of {
+            Purged::Hard
+        } else if self.soft > as_of {
+            // Of several soft purges in one grace the first sets the end for all: never too late.
+            Purged::Soft { until: self.soft_since + grace }
+        } else {
+            Purged::No
+        }
+    }
+
+    fn newest(&self) -> PurgeSeq {
+        self.delete.max(self.hard).max(self.soft)
+    }
+}
+
+/// A purge as the ring keeps it.
+#[derive(Debug)]
+struct Recent {
+    seq: PurgeSeq,
+    at: Timestamp,
+    line: Marked,
+}
+
+impl Recent {
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.line.marks) + self.line.purge.tags.iter().map(|(tag, _)| tag.len() + 32).sum::<usize>()
+    }
+}
+
+/// What was purged, by tag, and the newest purges in order.
+///
+/// Bounded: beyond `marks_max` tags (or after `lifetime_max`) the older generation is forgotten and
+/// `floor` rises to its newest purge, so that what can no longer be judged counts as purged.
+#[derive(Debug)]
+pub struct PurgeIndex {
+    soft_grace: Duration,
+    marks_max: usize,
+    lifetime_max: Duration,
+    applied: PurgeSeq,
+    floor: PurgeSeq,
+    /// As `floor`, for what was deleted: below it even a failing origin is no reason to serve.
+    delete_floor: PurgeSeq,
+    epoch: u64,
+    young: HashMap<TagHash, Mark>,
+    young_since: Option<Timestamp>,
+    young_deleted: PurgeSeq,
+    old: HashMap<TagHash, Mark>,
+    old_newest: PurgeSeq,
+    old_deleted: PurgeSeq,
+    /// The newest purges, in order: all after `ring_after`.
+    ring: VecDeque<Recent>,
+    ring_after: PurgeSeq,
+    ring_bytes: usize,
+}
+
+/// Purges that the ring holds: a hot entry is looked at far more often than once in so many.
+const RING_MAX: usize = 1024;
+/// Bytes that the ring's tags take over all its purges.
+const RING_BYTES_MAX: usize = 4 << 20;
+
+impl PurgeIndex {
+    /// Nothing purged yet. `lifetime_max` is the longest time for which any entry is of use.
+    pub fn new(soft_grace: Duration, marks_max: usize, lifetime_max: Duration) -> Self {
+        Self {
+            soft_grace,
+            marks_max: marks_max.max(2),
+            lifetime_max,
+            applied: PurgeSeq::ZERO,
+            floor: PurgeSeq::ZERO,
+            delete_floor: PurgeSeq::ZERO,
+            epoch: 0,
+            young: HashMap::new(),
+            young_since: None,
+            young_deleted: PurgeSeq::ZERO,
+            old: HashMap::new(),
+            old_newest: PurgeSeq::ZERO,
+            old_deleted: PurgeSeq::ZERO,
+            ring: VecDeque::new(),
+            ring_after: PurgeSeq::ZERO,
+            ring_bytes: 0,
+        }
+    }
+
+    /// The newest purge applied.
+    pub fn applied(&self) -> PurgeSeq {
+        self.applied
+    }
+
+    /// The oldest position that can be judged.
+    pub fn floor(&self) -> PurgeSeq {
+        self.floor
+    }
+
+    /// Counts the changes: while it stands still, no finding can have changed.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Tags remembered one by one.
+    pub fn marks(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    /// Applies a line of the log. Lines come in order; one that was applied already changes nothing.
+    pub fn apply(&mut self, seq: PurgeSeq, line: Marked, at: Timestamp) {
+        if seq <= self.applied {
+            return;
+        }
+        let since = *self.young_since.get_or_insert(at);
+        if self.young.len() + line.marks.len() > self.marks_max / 2 || at.since(since) > self.lifetime_max {
+            self.turn_generation(at);
+        }
+        self.applied = seq;
+        self.epoch += 1;
+        for (tag, mode) in &line.marks {
+            let known = self.young.get(tag).or_else(|| self.old.get(tag)).copied().unwrap_or_default();
+            let mark = self.young.entry(*tag).or_insert(known);
+            mark.add(*mode, seq, at, self.soft_grace);
+            if *mode == Mode::Delete {
+                self.young_deleted = seq;
+            }
+        }
+        let recent = Recent { seq, at, line };
+        self.ring_bytes += recent.bytes();
+        self.ring.push_back(recent);
+        while self.ring.len() > RING_MAX || self.ring_bytes > RING_BYTES_MAX {
+            match self.ring.pop_front() {
+                Some(oldest) => {
+                    self.ring_bytes -= oldest.bytes();
+                    self.ring_after = oldest.seq;
+                }
+                None => break,
+            }
+        }
+    }
+
+    /// Forgets the older generation: what it alone could judge counts as purged from here on.
+    fn turn_generation(&mut self, at: Timestamp) {
+        self.floor = self.floor.max(self.old_newest);
+        self.delete_floor = self.delete_floor.max(self.old_deleted);
+        self.old = std::mem::take(&mut self.young);
+        self.old_newest = self.applied;
+        // Marks that were carried over came with their deletions, so the newest deletion covers them too.
+        self.old_deleted = self.young_deleted;
+        self.young_since = Some(at);
+    }
+
+    /// Says that nothing before `seq` can be judged any more: the log was cut or lost there.
+    pub fn raise_floor(&mut self, seq: PurgeSeq) {
+        if seq > self.floor {
+            self.floor = seq;
+            self.delete_floor = seq;
+            self.applied = self.applied.max(seq);
+            self.epoch += 1;
+            // The ring no longer tells all that changed since an epoch.
+            self.ring.clear();
+            self.ring_after = self.applied;
+            self.ring_bytes = 0;
+        }
+    }
+
+    /// The log's lines after a position as they were applied, oldest first; `None` where they are not
+    /// remembered one by one any more. What this process applied alone is none of them.
+    pub fn lines_after(&self, seq: PurgeSeq) -> Option<Vec<(PurgeSeq, Arc<Purge>)>> {
+        let lines = self.ring.iter().filter(|recent| recent.seq > seq && recent.seq == recent.seq.shared());
+        (seq >= self.ring_after).then(|| lines.map(|recent| (recent.seq, Arc::clone(&recent.line.purge))).collect())
+    }
+
+    /// The end of the echo of the newest purge that concerns these tags, for an answer whose fill began
+    /// at `began`, within `echo` of it: the purge may have been faster than what it tells of.
+    pub fn echo(&self, tags: &[TagHash], began: Timestamp, echo: Duration) -> Option<Timestamp> {
+        let marks = tags.iter().filter_map(|tag| self.young.get(tag).or_else(|| self.old.get(tag)));
+        marks.map(|mark| mark.at + echo).max().filter(|end| began < *end)
+    }
+
+    fn below_floor(&self, as_of: PurgeSeq) -> Option<Purged> {
+        if as_of < self.delete_floor { Some(Purged::Deleted) } else { (as_of < self.floor).then_some(Purged::Hard) }
+    }
+
+    /// Judges an entry from nothing: when it is stored, and when it comes from a shared tier.
+    pub fn judge(&self, tags: &[TagHash], as_of: PurgeSeq) -> Purged {
+        if let Some(purged) = self.below_floor(as_of) {
+            return purged;
+        }
+        if as_of >= self.applied {
+            return Purged::No;
+        }
+        tags.iter()
+            .filter_map(|tag| self.young.get(tag).or_else(|| self.old.get(tag)))
+            .map(|mark| mark.judge(as_of, self.soft_grace))
+            .fold(Purged::No, Purged::or_worse)
+    }
+
+    /// Judges an entry that was found well at `epoch`: only the purges since then are tested.
+    pub fn judge_since(&self, tags: &[TagHash], as_of: PurgeSeq, epoch: u64) -> Purged {
+        let missed = usize::try_from(self.epoch - epoch.min(self.epoch)).unwrap_or(usize::MAX);
+        if missed > self.ring.len() {
+            return self.judge(tags, as_of);
+        }
+        if let Some(purged) = self.below_floor(as_of) {
+            return purged;
+        }
+        self.ring
+            .iter()
+            .rev()
+            .take(missed)
+            .filter(|recent| recent.seq > as_of)
+            .filter_map(|recent| Some((recent.at, strongest_common(&recent.line.marks, tags)?)))
+            .map(|(at, mode)| self.purged(mode, at))
+            .fold(Purged::No, Purged::or_worse)
+    }
+
+    /// Judges the answer of a flight for a follower who joined when `joined` was the newest purge: only
+    /// what was purged after the flight began (`as_of`) and before the follower came concerns it. Where
+    /// the ring no longer tells the two apart, every later purge does.
+    pub fn judge_between(&self, tags: &[TagHash], as_of: PurgeSeq, joined: PurgeSeq) -> Purged {
+        if joined <= as_of {
+            return Purged::No;
+        }
+        if as_of < self.ring_after {
+            return self.judge(tags, as_of);
+        }
+        self.ring
+            .iter()
+            .filter(|recent| recent.seq > as_of && recent.seq <= joined)
+            .filter_map(|recent| Some((recent.at, strongest_common(&recent.line.marks, tags)?)))
+            .map(|(at, mode)| self.purged(mode, at))
+            .fold(Purged::No, Purged::or_worse)
+    }
+
+    fn purged(&self, mode: Mode, at: Timestamp) -> Purged {
+        match mode {
+            Mode::Delete => Purged::Deleted,
+            Mode::Hard => Purged::Hard,
+            Mode::Soft => Purged::Soft { until: at + self.soft_grace },
+        }
+    }
+
+    /// The newest purge of a tag, for `explain` and tests.
+    pub fn newest(&self, tag: TagHash) -> Option<PurgeSeq> {
+        self.young.get(&tag).or_else(|| self.old.get(&tag)).map(Mark::newest)
+    }
+}
+
+/// The strongest mode among the tags that both sorted lists hold; searches the longer with the shorter.
+fn strongest_common(marks: &[(TagHash, Mode)], tags: &[TagHash]) -> Option<Mode> {
+    if marks.len() <= tags.len() {
+        marks.iter().filter(|(tag, _)| tags.binary_search(tag).is_ok()).map(|(_, mode)| *mode).max()
+    } else {
+        tags.iter()
+            .filter_map(|tag| marks.binary_search_by_key(tag, |(marked, _)| *marked).ok())
+            .map(|at| marks[at].1)
+            .max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(2);
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn seq(n: u64) -> PurgeSeq {
+        PurgeSeq::new(n, 0).unwrap()
+    }
+
+    fn tags(names: &[&str]) -> Vec<TagHash> {
+        let mut tags: Vec<_> = names.iter().map(|name| TagHash::of(name)).collect();
+        tags.sort_unstable();
+        tags
+    }
+
+    fn line(names: &[&str], mode: Mode) -> Marked {
+        let tags = names.iter().map(|name| ((*name).to_owned(), mode)).collect();
+        Purge { tags, ..Purge::default() }.into()
+    }
+
+    fn index() -> PurgeIndex {
+        PurgeIndex::new(GRACE, 1000, Duration::from_secs(3600))
+    }
+
+    #[test]
+    fn only_a_purge_after_the_fill_began_counts() {
+        let mut index = index();
+        index.apply(seq(5), line(&["prod_1"], Mode::Hard), at(0));
+        assert_eq!(index.judge(&tags(&["prod_1", "x"]), seq(4)), Purged::Hard);
+        assert_eq!(index.judge(&tags(&["prod_1"]), seq(5)), Purged::No);
+        assert_eq!(index.judge(&tags(&["prod_2"]), seq(4)), Purged::No);
+        assert_eq!(index.newest(TagHash::of("prod_1")), Some(seq(5)));
+    }
+
+    #[test]
+    fn a_line_applied_twice_or_late_changes_nothing() {
+        let mut index = index();
+        index.apply(seq(5), line(&["a"], Mode::Hard), at(0));
+        index.apply(seq(5), line(&["b"], Mode::Hard), at(0));
+        index.apply(seq(4), line(&["b"], Mode::Hard), at(0));
+        assert_eq!((index.epoch(), index.applied()), (1, seq(5)));
+        assert_eq!(index.judge(&tags(&["b"]), seq(1)), Purged::No);
+    }
+
+    #[test]
+    fn a_soft_purge_becomes_hard_after_its_grace_however_many_follow() {
+        let mut index = index();
+        index.apply(seq(1), line(&["list:a"], Mode::Soft), at(1000));
+        index.apply(seq(2), line(&["list:a"], Mode::Soft), at(2000));
+        let until = at(3000);
+        assert_eq!(index.judge(&tags(&["list:a"]), seq(0)), Purged::Soft { until });
+        assert_eq!(index.judge(&tags(&["list:a"]), seq(1)), Purged::Soft { until }, "never too late");
+        index.apply(seq(3), line(&["list:a"], Mode::Soft), at(3500));
+        assert_eq!(index.judge(&tags(&["list:a"]), seq(1)), Purged::Hard);
+        assert_eq!(index.judge(&tags(&["list:a"]), seq(2)), Purged::Soft { until: at(5500) });
+        assert_eq!(index.judge(&tags(&["list:a"]), seq(3)), Purged::No);
+    }
+
+    #[test]
+    fn the_strongest_mode_wins() {
+        let mut index = index();
+        index.apply(seq(1), line(&["a"], Mode::Soft), at(0));
+        index.apply(seq(2), line(&["b"], Mode::Hard), at(0));
+        assert_eq!(index.judge(&tags(&["a", "b"]), seq(0)), Purged::Hard);
+        index.apply(seq(3), line(&["b"], Mode::Delete), at(0));
+        assert_eq!(index.judge(&tags(&["a", "b"]), seq(0)), Purged::Deleted);
+        let both = Purge { tags: vec![("a".into(), Mode::Soft), ("a".into(), Mode::Delete)], ..Purge::default() };
+        assert!(both.marks().contains(&(TagHash::of("a"), Mode::Delete)) && both.marks().len() == 2);
+    }
+
+    #[test]
+    fn what_can_no_longer_be_judged_counts_as_purged() {
+        let mut index = PurgeIndex::new(GRACE, 8, Duration::from_secs(3600));
+        for n in 1..=20 {
+            index.apply(seq(n), line(&[&format!("t{n}")], Mode::Hard), at(0));
+        }
+        assert!(index.marks() <= 8, "{}", index.marks());
+        assert!(index.floor() > seq(0));
+        assert_eq!(index.judge(&tags(&["t1"]), seq(0)), Purged::Hard);
+        assert_eq!(index.judge(&tags(&["never"]), seq(0)), Purged::Hard);
+        assert_eq!(index.judge(&tags(&["never"]), index.floor()), Purged::No);
+        let floor = seq(99);
+        index.raise_floor(floor);
+        assert_eq!(index.judge_since(&tags(&["never"]), seq(20), 20), Purged::Deleted, "it may have been");
+        assert_eq!(index.judge(&tags(&["never"]), floor), Purged::No);
+    }
+
+    #[test]
+    fn a_deletion_outlives_what_is_remembered_of_it() {
+        let mut index = PurgeIndex::new(GRACE, 8, Duration::from_secs(3600));
+        index.apply(seq(1), line(&["gone"], Mode::Delete), at(0));
+        for n in 2..=20 {
+            index.apply(seq(n), line(&[&format!("t{n}")], Mode::Hard), at(0));
+        }
+        assert_eq!(index.judge(&tags(&["gone"]), seq(0)), Purged::Deleted);
+        assert_eq!(index.judge(&tags(&["gone"]), seq(1)), Purged::Hard, "it was filled after it had been deleted");
+    }
+
+    #[test]
+    fn the_lines_that_a_log_has_lost_are_remembered() {
+        let mut index = index();
+        index.apply(seq(1), line(&["a"], Mode::Hard), at(0));
+        index.apply(seq(2), line(&["b"], Mode::Soft), at(0));
+        index.apply(seq(2).next_local(), line(&["here"], Mode::Hard), at(0));
+        index.apply(seq(3), line(&["c"], Mode::Hard), at(0));
+        let after = |index: &PurgeIndex, n| {
+            let lines = index.lines_after(seq(n))?;
+            Some(lines.iter().map(|(seq, purge)| format!("{seq} {}", purge.tags[0].0)).collect::<Vec<_>>())
+        };
+        assert_eq!(after(&index, 1).unwrap(), ["2-0 b", "3-0 c"]);
+        assert_eq!(after(&index, 3).unwrap(), [""; 0]);
+        for n in 4..4 + RING_MAX as u64 {
+            index.apply(seq(n), line(&["x"], Mode::Hard), at(0));
+        }
+        assert_eq!(after(&index, 2), None);
+        assert_eq!(after(&index, 3).unwrap().len(), RING_MAX);
+    }
+
+    #[test]
+    fn an_answer_that_follows_a_purge_closely_is_asked_for_once_more() {
+        let mut index = index();
+        index.apply(seq(1), line(&["a"], Mode::Hard), at(1000));
+        index.apply(seq(2), line(&["a"], Mode::Soft), at(1500));
+        let echo = |tag, began| index.echo(&tags(&[tag]), at(began), Duration::from_secs(2));
+        assert_eq!((echo("a", 1500), echo("a", 3499)), (Some(at(3500)), Some(at(3500))));
+        assert_eq!((echo("a", 3500), echo("b", 1500)), (None, None));
+    }
+
+    #[test]
+    fn a_purge_of_an_id_reaches_entries_that_carry_the_kind_alone() {
+        let mut index = index();
+        index.apply(seq(1), line(&["prod_1"], Mode::Hard), at(0));
+        assert_eq!(index.judge(&tags(&["prod_*"]), seq(0)), Purged::Hard);
+        assert_eq!(index.judge(&tags(&["variant_*"]), seq(0)), Purged::No);
+        assert_eq!(index.judge(&tags(&["*"]), seq(0)), Purged::Hard, "an entry of too many kinds");
+    }
+
+    #[test]
+    fn a_follower_takes_only_what_no_purge_before_it_came_has_hit() {
+        let mut index = index();
+        index.apply(seq(1), line(&["x"], Mode::Hard), at(0));
+        index.apply(seq(2), line(&["a"], Mode::Hard), at(0));
+        index.apply(seq(3), line(&["a"], Mode::Hard), at(0));
+        index.apply(seq(4), line(&["a"], Mode::Soft), at(50));
+        let judge = |as_of, joined| index.judge_between(&tags(&["a"]), seq(as_of), seq(joined));
+        assert_eq!(judge(1, 1), Purged::No, "joined before the purge: it may see the old answer");
+        assert_eq!(judge(1, 2), Purged::Hard, "joined after the purge");
+        assert_eq!((judge(1, 3), judge(0, 2), judge(1, 4)), (Purged::Hard, Purged::Hard, Purged::Hard));
+        assert_eq!(judge(0, 1), Purged::No, "the purge of x does not concern it");
+        assert_eq!((judge(3, 3), judge(3, 2)), (Purged::No, Purged::No));
+        assert_eq!(judge(3, 4), Purged::Soft { until: at(50) + GRACE });
+        index.raise_floor(seq(9));
+        assert_eq!(index.judge_between(&tags(&["a"]), seq(3), seq(3)), Purged::No);
+        assert_eq!(index.judge_between(&tags(&["a"]), seq(3), seq(9)), Purged::Deleted);
+    }
+
+    proptest! {
+        /// The ring is only a shorter way to the same finding.
+        #[test]
+        fn the_ring_and_the_marks_agree(
+            purges in proptest::collection::vec((0_u8..6, 0_u8..3, 0_u64..900), 1..60),
+            own in proptest::collection::vec(0_u8..6, 0..4),
+            looked in 0_usize..60,
+        ) {
+            let name = |tag: u8| format!("t{tag}");
+            let entry = tags(&own.iter().map(|tag| name(*tag)).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>());
+            let mut index = index();
+            let mut now = 0;
+            let looked = looked.min(purges.len() - 1);
+            let (mut epoch, mut as_of) = (0, PurgeSeq::ZERO);
+            for (n, (tag, mode, wait)) in purges.iter().enumerate() {
+                if n == looked {
+                    (epoch, as_of) = (index.epoch(), index.applied());
+                }
+                now += wait;
+                index.apply(seq(n as u64 + 1), line(&[&name(*tag)], Mode::ALL[usize::from(*mode)]), at(now));
+            }
+            let (by_marks, by_ring) = (index.judge(&entry, as_of), index.judge_since(&entry, as_of, epoch));
+            match (by_marks, by_ring) {
+                // The marks know the first of a grace only, so they may end sooner, or already have ended.
+                (Purged::Soft { until: sooner }, Purged::Soft { until }) => prop_assert!(sooner <= until),
+                (Purged::Hard, Purged::Soft { until }) => prop_assert!(until <= at(now) + GRACE),
+                (a, b) => prop_assert_eq!(a, b),
+            }
+        }
+
+        /// A purge after the fill began is never overlooked, whatever was forgotten in between.
+        #[test]
+        fn no_purge_is_overlooked(count in 1_u64..200, victim in 1_u64..200, as_of in 0_u64..200) {
+            let victim = victim.min(count);
+            let mut index = PurgeIndex::new(GRACE, 16, Duration::from_secs(3600));
+            for n in 1..=count {
+                let tag = if n == victim { "victim".to_owned() } else { format!("t{n}") };
+                index.apply(seq(n), line(&[&tag], Mode::Hard), at(n));
+            }
+            let purged = index.judge(&tags(&["victim"]), seq(as_of)) == Purged::Hard;
+            prop_assert!(purged || as_of >= victim);
+            if seq(as_of) >= index.floor() && as_of >= victim {
+                prop_assert!(!purged);
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Positions in the purge log.
+
+use std::fmt;
+
+use crate::policy::time::Timestamp;
+
+/// Bits for the milliseconds of an id, for its count in the millisecond, and for the purges that this
+/// process applied behind it: none of the three ever runs out.
+const MS_BITS: u32 = 48;
+const N_BITS: u32 = 40;
+const LOCAL_BITS: u32 = 40;
+
+/// A position in the purge log: the id of a Redis stream entry, `ms-n`, and behind it the count of
+/// purges that this process applied while it could not reach the log. Never a clock of ours.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PurgeSeq(u128);
+
+impl PurgeSeq {
+    /// Before every purge.
+    pub const ZERO: Self = Self(0);
+
+    /// The id `ms-n`; `None` when a part is larger than any that a healthy log holds (2^48 ms are
+    /// 8,900 years, and no log takes 2^40 lines in a millisecond).
+    pub const fn new(ms: u64, n: u64) -> Option<Self> {
+        if ms >> MS_BITS != 0 || n >> N_BITS != 0 {
+            return None;
+        }
+        Some(Self(((ms as u128) << (N_BITS + LOCAL_BITS)) | ((n as u128) << LOCAL_BITS)))
+    }
+
+    /// The log's own time of the position, in milliseconds since 1970.
+    pub const fn logged_at(self) -> Timestamp {
+        Timestamp::from_millis(low(self.0 >> (N_BITS + LOCAL_BITS), MS_BITS))
+    }
+
+    /// Its count among the positions of one millisecond.
+    pub const fn n(self) -> u64 {
+        low(self.0 >> LOCAL_BITS, N_BITS)
+    }
+
+    const fn local(self) -> u64 {
+        low(self.0, LOCAL_BITS)
+    }
+
+    /// Parses `ms-n`.
+    pub fn parse(id: &str) -> Option<Self> {
+        let (ms, n) = id.split_once('-')?;
+        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        Self::new(number(ms)?, number(n)?)
+    }
+
+    /// The next position that exists in this process alone.
+    #[must_use]
+    pub const fn next_local(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The position without what only this process knows: what another node may be told.
+    #[must_use]
+    pub const fn shared(self) -> Self {
+        Self(self.0 >> LOCAL_BITS << LOCAL_BITS)
+    }
+
+    /// The 128 bits, for the wire.
+    pub const fn to_bits(self) -> u128 {
+        self.0
+    }
+
+    /// From the wire.
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+}
+
+/// The lowest bits of a number.
+#[expect(clippy::cast_possible_truncation, reason = "what is left has less than 64 bits")]
+const fn low(number: u128, bits: u32) -> u64 {
+    (number & ((1 << bits) - 1)) as u64
+}
+
+impl fmt::Display for PurgeSeq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.logged_at().as_millis(), self.n())?;
+        match self.local() {
+            0 => Ok(()),
+            local => write!(f, "+{local}"),
+        }
+    }
+}
+
+impl fmt::Debug for PurgeSeq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_read_written_and_ordered() {
+        let parse = |id| PurgeSeq::parse(id).unwrap();
+        assert_eq!(parse("12-3").to_string(), "12-3");
+        assert_eq!((parse("12-3").logged_at().as_millis(), parse("12-3").n()), (12, 3));
+        assert_eq!(parse("12-3").next_local().to_string(), "12-3+1");
+        assert_eq!(parse("12-3").next_local().shared(), parse("12-3"));
+        assert!(parse("12-3") < parse("12-4") && parse("12-9") < parse("13-0"));
+        assert!(parse("12-3").next_local() < parse("12-4"));
+        let foreign = ["", "1", "1-", "-1", "a-1", "1-2-3", "+1-2", "1-1099511627776", "281474976710656-1"];
+        for foreign in foreign.iter().chain(&["99999999999999999999-1"]) {
+            assert_eq!(PurgeSeq::parse(foreign), None, "{foreign}");
+        }
+    }
+}

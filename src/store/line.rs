@@ -1,0 +1,46 @@
+//! How a purge is written, in the log and in the journal: JSON, readable for an operator with XRANGE.
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::purge::{Mode, Purge};
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Line {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    soft: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hard: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    delete: Vec<String>,
+    #[serde(default)]
+    source: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    id: String,
+}
+
+/// The version of what [`encode`] writes; another one is not read.
+pub const VERSION: &str = "1";
+
+/// Writes a purge.
+pub fn encode(purge: &Purge) -> String {
+    let of = |mode| purge.tags.iter().filter(move |(_, with)| *with == mode).map(|(tag, _)| tag.clone()).collect();
+    let line = Line {
+        soft: of(Mode::Soft),
+        hard: of(Mode::Hard),
+        delete: of(Mode::Delete),
+        source: purge.source.clone(),
+        id: purge.event_id.clone(),
+    };
+    serde_json::to_string(&line).expect("strings are JSON")
+}
+
+/// Reads a purge; `None` for what [`encode`] did not write.
+pub fn decode(bytes: &[u8]) -> Option<Purge> {
+    // A list would be taken for the fields in order.
+    let line: Line = serde_json::from_slice(Some(bytes).filter(|text| text.starts_with(b"{"))?).ok()?;
+    let with = |mode| move |tag| (tag, mode);
+    let tags = line.soft.into_iter().map(with(Mode::Soft));
+    let tags = tags.chain(line.hard.into_iter().map(with(Mode::Hard)));
+    let tags = tags.chain(line.delete.into_iter().map(with(Mode::Delete))).collect();
+    Some(Purge { tags, source: line.source, event_id: line.id })
+}

@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod fill;
 pub mod invalidate;
+pub mod jitter;
 pub mod metrics;
 pub mod node;
 pub mod ops;

@@ -17,6 +17,7 @@ use crate::invalidate::journal::Journal;
 use crate::invalidate::replay::Replay;
 use crate::invalidate::webhook::{Hook, Webhooks};
 use crate::invalidate::{self, Durable, Invalidator};
+use crate::jitter::Jitter;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::origin::{HttpOrigin, Origin, OriginSettings};
@@ -134,6 +135,7 @@ impl Node {
                 echo: config.purge.echo,
                 lease_ttl: config.redis.as_ref().map_or(Duration::ZERO, |redis| redis.lease_ttl),
                 lease_wait: config.redis.as_ref().map_or(Duration::ZERO, |redis| redis.lease_wait),
+                seed: Jitter::seed(),
             },
         );
 
@@ -147,6 +149,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
             keep: log_keep,
             max_blind: config.purge.max_blind,
+            jitter: Jitter::new(Jitter::seed()),
             state,
         };
         tasks.spawn(follower.run(tasks.stopping().clone()));

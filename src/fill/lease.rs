@@ -1,8 +1,6 @@
 //! Who asks the origin for all nodes: a lease in the shared store, and what the others do meanwhile.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,30 +13,6 @@ use crate::store::{Lease, LeaseToken, SharedStore};
 /// The first pause of one who waits for another node; it grows by half up to the longest.
 const POLL_FIRST: Duration = Duration::from_millis(4);
 const POLL_LONGEST: Duration = Duration::from_millis(50);
-
-/// Makes tokens that no other lease has: a random number of the process, and a count.
-#[derive(Debug)]
-pub(super) struct Tokens {
-    process: u64,
-    next: AtomicU64,
-}
-
-impl Tokens {
-    pub(super) fn new() -> Self {
-        Self { process: RandomState::new().hash_one(std::process::id()), next: AtomicU64::new(0) }
-    }
-
-    fn next(&self) -> LeaseToken {
-        let next = self.next.fetch_add(1, Ordering::Relaxed);
-        LeaseToken((u128::from(self.process) << 64) | u128::from(next))
-    }
-
-    /// A factor between 0.5 and 1 for the next pause, so that nodes do not ask in step.
-    fn jitter(&self) -> f64 {
-        let spread = RandomState::new().hash_one((self.process, self.next.load(Ordering::Relaxed)));
-        f64::from(u32::try_from(spread >> 32).unwrap_or_default()) / f64::from(u32::MAX) / 2.0 + 0.5
-    }
-}
 
 /// How a flight comes to its answer.
 #[derive(Debug)]
@@ -55,7 +29,7 @@ impl Fill {
     /// Takes the lease of a key, or waits for the node that has it.
     pub(super) async fn take_turn(&self, job: &mut Job) -> Turn {
         let Some(shared) = &self.shared else { return Turn::Alone };
-        let token = self.tokens.next();
+        let token = LeaseToken(self.jitter.unique());
         let waited = tokio::time::timeout(self.settings.lease_wait, self.wait_turn(&**shared, job, token)).await;
         let (turn, word) = match waited {
             Ok(turn) => turn,
@@ -85,7 +59,7 @@ impl Fill {
                 Ok(false) => {}
             }
             loop {
-                tokio::time::sleep(pause.mul_f64(self.tokens.jitter())).await;
+                tokio::time::sleep(self.jitter.of(pause)).await;
                 pause = (pause * 3 / 2).min(POLL_LONGEST);
                 let (bytes, lease) = match shared.look(key).await {
                     Ok(found) => found,

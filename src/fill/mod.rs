@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::body::Body;
 use crate::clock::Clock;
+use crate::jitter::Jitter;
 use crate::metrics::Metrics;
 use crate::origin::Origin;
 use crate::policy::entry::Entry;
@@ -28,7 +29,6 @@ use crate::store::l1::{L1, Slot};
 use crate::store::wire::Codec;
 use crate::tasks::Tasks;
 use flights::{Flights, Joined, Leader};
-use lease::Tokens;
 
 /// How often a request joins a flight whose result a purge overtook, before it goes alone.
 const ATTEMPTS: usize = 3;
@@ -54,6 +54,8 @@ pub struct FillSettings {
     pub lease_ttl: Duration,
     /// How long a flight waits for another node's.
     pub lease_wait: Duration,
+    /// Tells this node's leases and pauses from those of others.
+    pub seed: u64,
 }
 
 /// Why there is no answer to a fill, shared by all who waited for it.
@@ -136,7 +138,7 @@ pub struct Fill {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: FillSettings,
     flights: Arc<Flights<Landed>>,
-    tokens: Tokens,
+    jitter: Jitter,
     tasks: Tasks,
 }
 
@@ -174,6 +176,7 @@ impl Fill {
         tasks: Tasks,
         settings: FillSettings,
     ) -> Arc<Self> {
+        let jitter = Jitter::new(settings.seed);
         Arc::new(Self {
             origin,
             l1,
@@ -184,7 +187,7 @@ impl Fill {
             metrics,
             settings,
             flights: Flights::new(),
-            tokens: Tokens::new(),
+            jitter,
             tasks,
         })
     }
@@ -415,6 +418,7 @@ mod tests {
                     echo: Duration::ZERO,
                     lease_ttl: Duration::from_secs(10),
                     lease_wait: Duration::from_secs(2),
+                    seed: 1,
                 },
             )
         }

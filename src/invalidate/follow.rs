@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::jitter::Jitter;
 use crate::metrics::Metrics;
 use crate::policy::purge::{Marked, Mode, Purge, PurgeSeq};
 use crate::policy::time::Timestamp;
@@ -44,6 +45,8 @@ pub struct Follower {
     pub keep: Duration,
     /// How often the node must be confirmed as current: a read waits for a part of it.
     pub max_blind: Duration,
+    /// Keeps the nodes from coming back all at once.
+    pub jitter: Jitter,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Counts.
@@ -56,6 +59,7 @@ impl Follower {
     /// Follows, and after each failure begins again where it was.
     pub async fn run(self, stop: CancellationToken) {
         let mut pause = PAUSE_FIRST;
+        let mut said_blind = false;
         loop {
             let failed = tokio::select! {
                 biased;
@@ -69,10 +73,15 @@ impl Follower {
             if before.connected {
                 tracing::warn!(error = %failed, "lost the purge log, trying again");
             }
+            let is_blind = self.purges.is_blind(self.clock.now());
+            if is_blind && !said_blind {
+                tracing::warn!("blind: nothing older than max_blind is served as fresh until the log is back");
+            }
+            said_blind = is_blind;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(self.jitter.of(pause)) => {}
             }
             pause = (pause * 2).min(PAUSE_LONGEST);
         }

@@ -17,7 +17,7 @@ use crate::fill::{Fill, Filled, Landed, Source};
 use crate::metrics::Metrics;
 use crate::policy::classify::{self, PassReason, Plan};
 use crate::policy::entry::Entry;
-use crate::policy::freshness::Verdict;
+use crate::policy::freshness::{ExpiredReason, Verdict};
 use crate::policy::key::Key;
 use crate::policy::outcome::Outcome;
 use crate::policy::plain::PlainHead;
@@ -139,6 +139,7 @@ impl Server {
     ) -> (Said, Response<Body>) {
         let now = self.clock.now();
         let asks = Asks::of(rule, &request);
+        let mut expired = None;
         let previous = match self.fill.look_up(key.hash()) {
             Some(Slot::Entry(entry)) => match self.fill.judge(&entry, now) {
                 Verdict::Fresh => return self.serve(&asks, &entry, Said::new(Outcome::Hit)),
@@ -146,7 +147,10 @@ impl Server {
                     self.fill.refresh_behind(rule, key, &entry, why);
                     return self.serve(&asks, &entry, Said::new(Outcome::Stale));
                 }
-                Verdict::Expired(_) => Some(entry),
+                Verdict::Expired(why) => {
+                    expired = Some(why);
+                    Some(entry)
+                }
             },
             // The origin failed a moment ago: what was stored before serves as long as it may.
             Some(Slot::Failed { until, as_of, failure, previous }) => {
@@ -184,6 +188,7 @@ impl Server {
                 let said = Said::filled(source, stored, collapsed);
                 let verdict = self.fill.judge(&entry, self.clock.now());
                 let said = if stored && verdict != Verdict::Fresh { said.overtaken() } else { said };
+                let said = if expired == Some(ExpiredReason::Blind) { said.because("blind") } else { said };
                 if let (Source::L2, Verdict::Stale(why)) = (source, verdict) {
                     self.fill.refresh_behind(rule, key, &entry, why);
                     return self.serve(&asks, &entry, Said::new(Outcome::Stale));

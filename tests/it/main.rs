@@ -6,10 +6,13 @@
 
 mod stage;
 
+mod blind;
 mod contract;
 mod cors;
 mod failures;
 mod freshness;
+mod journal;
+mod leases;
 mod methods;
 mod nodes;
 mod operations;

@@ -272,3 +272,66 @@ async fn a_node_stops_while_redis_is_silent() {
     stage.get(LIST).await;
     crate::stage::within(stage.node(0).stop()).await;
 }
+
+/// A fail-over to a replica that lacked the end of the log, as the log shows it afterwards.
+#[tokio::test]
+async fn what_a_fail_over_lost_is_put_back_for_those_who_were_behind() {
+    let mut stage = one().await;
+    let began = stage.status(0).await["purges"]["applied"].as_str().unwrap().to_owned();
+    stage.get(LIST).await;
+    let said = stage.purge("hard", &["list:product"]).await;
+    let seq = said["seq"].as_str().unwrap();
+    stage.get(LIST).await;
+    // The stream is back at its beginning, with another line in it that this node will never read.
+    let (ms, n) = began.split_once('-').unwrap();
+    let other = format!("{ms}-{}", n.parse::<u64>().unwrap() + 1);
+    stage.redis().command(&["DEL", "endcap:purges"]).await;
+    for (id, line) in [(&began, r#"{"source":"start"}"#), (&other, r#"{"hard":["list:region"],"source":"test"}"#)] {
+        stage.redis().command(&["XADD", "endcap:purges", id, "v", "1", "p", line]).await;
+    }
+    until("the loss is noticed", async || stage.metric(0, "endcap_log_lost_total", &[]).await == 1.0).await;
+    let line = stage.redis().command(&["XRANGE", "endcap:purges", seq, seq]).await;
+    assert!(format!("{line:?}").contains("list:product"), "at its own place: {line:?}");
+    assert_eq!(stage.get(LIST).await.detail(), "miss", "what could not be judged is refilled");
+    assert_eq!(stage.get(LIST).await.detail(), "hit");
+    stage.purge("hard", &["list:product"]).await;
+    assert_eq!(stage.get(LIST).await.detail(), "miss");
+}
+
+#[tokio::test]
+async fn a_log_that_is_emptied_under_a_living_connection_is_noticed() {
+    let mut stage = Stage::new().redis().await.nodes(2).start().await;
+    let said = stage.purge("hard", &["list:region"]).await;
+    stage.applied(1, said["seq"].as_str().unwrap()).await;
+    for node in [0, 1] {
+        stage.get_from(node, LIST).await;
+    }
+    stage.redis().command(&["FLUSHALL"]).await;
+    for node in [0, 1] {
+        until("the loss is noticed", async || stage.metric(node, "endcap_log_lost_total", &[]).await >= 1.0).await;
+        let applied = stage.status(node).await["purges"]["applied"].clone();
+        assert!(applied.as_str().unwrap() > said["seq"].as_str().unwrap(), "{applied}");
+    }
+    stage.origin.publish(2);
+    let said = stage.try_purge(1, "hard", &["list:product"]).await;
+    assert_eq!(said.status, 200);
+    stage.applied(0, said.json()["seq"].as_str().unwrap()).await;
+    for node in [0, 1] {
+        assert_eq!(stage.get_from(node, LIST).await.version(), 2);
+    }
+}
+
+/// Nodes that start on an empty log cannot know whether there was one before.
+#[tokio::test]
+async fn what_stands_in_the_shared_tier_from_before_an_empty_log_is_not_trusted() {
+    let mut stage = one().await;
+    stage.get(LIST).await;
+    stage.metric_reaches(0, "endcap_l2_writes_total", &[("result", "ok")], 1.0).await;
+    crate::stage::within(stage.node(0).stop()).await;
+    // A purge was logged, and lost with the log; no node lives that knew of it.
+    stage.redis().command(&["DEL", "endcap:purges"]).await;
+    stage.origin.publish(2);
+    let node = stage.add_node();
+    crate::stage::within(stage.node(node).ready()).await;
+    assert_eq!(stage.get_from(node, LIST).await.version(), 2);
+}

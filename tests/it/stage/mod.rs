@@ -17,6 +17,7 @@ use endcap::clock::{Clock, ManualClock, SystemClock};
 use endcap::config::Config;
 use endcap::node::Node;
 use endcap::tasks::Tasks;
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::client::{Client, Reply, get_h2};
@@ -51,6 +52,7 @@ pub(crate) struct Builder {
     nodes: usize,
     redis: Option<RedisServer>,
     environment: Vec<(String, String)>,
+    journals: Option<TempDir>,
     waits: bool,
 }
 
@@ -86,6 +88,12 @@ impl Builder {
         self
     }
 
+    /// Each node has a journal.
+    pub(crate) fn journals(mut self) -> Self {
+        self.journals = Some(tempfile::tempdir().unwrap());
+        self
+    }
+
     /// Sets a variable of the environment over what the stage sets; empty takes it away.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -117,8 +125,16 @@ impl Builder {
         environment.extend(self.environment);
         // The day is right, so that Redis' own times and ours are of one kind; it moves by hand alone.
         let clock = Arc::new(ManualClock::at(SystemClock::new().now()));
-        let mut stage =
-            Stage { origin, clock, redis: self.redis, nodes: Vec::new(), tasks, config: self.config, environment };
+        let mut stage = Stage {
+            origin,
+            clock,
+            redis: self.redis,
+            nodes: Vec::new(),
+            tasks,
+            config: self.config,
+            environment,
+            journals: self.journals,
+        };
         for _ in 0..self.nodes {
             stage.add_node();
         }
@@ -140,23 +156,44 @@ pub(crate) struct Stage {
     tasks: Tasks,
     config: String,
     environment: Vec<(String, String)>,
+    journals: Option<TempDir>,
 }
 
 impl Stage {
     /// One node with the preset for Medusa, without Redis, unless the builder is told otherwise.
     #[expect(clippy::new_ret_no_self, reason = "a stage is built, then started")]
     pub(crate) fn new() -> Builder {
-        Builder { config: MEDUSA.to_owned(), nodes: 1, redis: None, environment: Vec::new(), waits: true }
+        Builder {
+            config: MEDUSA.to_owned(),
+            nodes: 1,
+            redis: None,
+            environment: Vec::new(),
+            journals: None,
+            waits: true,
+        }
     }
 
     /// Starts one more node and says which it is.
     pub(crate) fn add_node(&mut self) -> usize {
-        let environment = self.environment.clone().into_iter();
+        self.nodes.push(self.start_node(self.nodes.len()));
+        self.nodes.len() - 1
+    }
+
+    /// Stops a node and starts it again: what it had in memory is gone.
+    pub(crate) async fn restart(&mut self, node: usize) {
+        within(self.nodes[node].stop()).await;
+        self.nodes[node] = self.start_node(node);
+    }
+
+    /// Starts a node with this number's own things.
+    pub(crate) fn start_node(&self, number: usize) -> Node {
+        let journal = self.journals.as_ref().map(|folder| folder.path().join(number.to_string()).display().to_string());
+        let journal = journal.map(|path| ("ENDCAP_PURGE__JOURNAL".to_owned(), path));
+        let environment = self.environment.iter().cloned().chain(journal);
         let loaded = Config::from_toml("stage.toml", &self.config, environment)
             .unwrap_or_else(|problems| panic!("the configuration of this test is wrong:\n{problems}"));
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        self.nodes.push(Node::start_with_clock(&loaded.config, clock).unwrap());
-        self.nodes.len() - 1
+        Node::start_with_clock(&loaded.config, clock).unwrap()
     }
 
     pub(crate) fn node(&self, node: usize) -> &Node {

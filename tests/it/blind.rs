@@ -1,0 +1,79 @@
+//! A node that is cut off from the purge log knows it. Invariant: staleness has a bound.
+
+use crate::stage::{Answer, Stage, until};
+
+const LIST: &str = "/store/products";
+
+/// A node that has a list of version 1 and has just lost the log; the origin is at version 2.
+async fn cut_off() -> Stage {
+    let mut stage = Stage::new().redis().await.variable("ENDCAP_PURGE__MAX_BLIND", "5s").start().await;
+    stage.get(LIST).await;
+    stage.settled(0).await;
+    stage.redis().kill();
+    until("the follower notices", async || stage.status(0).await["purges"]["connected"] == false).await;
+    stage.origin.publish(2);
+    stage
+}
+
+#[tokio::test]
+async fn what_is_older_than_the_bound_is_asked_for_again() {
+    let mut stage = cut_off().await;
+    stage.advance_secs(4);
+    assert_eq!((stage.get(LIST).await.detail(), stage.metric(0, "endcap_blind", &[]).await), ("hit".to_owned(), 0.0));
+    stage.advance_secs(2);
+    assert_eq!(stage.metric(0, "endcap_blind", &[]).await, 1.0);
+    assert_eq!(stage.status(0).await["purges"]["blind"], true);
+    let reply = stage.get(LIST).await;
+    assert_eq!((reply.detail(), reply.version()), ("miss.blind".to_owned(), 2));
+    stage.origin.publish(3);
+    stage.advance_secs(5);
+    assert_eq!((stage.get(LIST).await.detail(), stage.get(LIST).await.version()), ("hit".to_owned(), 2));
+    stage.advance_secs(1);
+    assert_eq!(stage.get(LIST).await.version(), 3);
+    assert_eq!(stage.origin.total(), 3);
+    // Sight is back: all of it counts again, and nobody asks the origin for it.
+    stage.advance_secs(60);
+    stage.redis().run().await;
+    until("it sees again", async || stage.metric(0, "endcap_blind", &[]).await == 0.0).await;
+}
+
+#[tokio::test]
+async fn sight_regained_spares_the_origin() {
+    let mut stage = Stage::new().redis().await.variable("ENDCAP_PURGE__MAX_BLIND", "5s").start().await;
+    stage.get(LIST).await;
+    stage.redis().pause();
+    stage.advance_secs(6);
+    assert_eq!(stage.metric(0, "endcap_blind", &[]).await, 1.0);
+    stage.redis().resume();
+    until("it sees again", async || stage.metric(0, "endcap_blind", &[]).await == 0.0).await;
+    assert_eq!((stage.get(LIST).await.detail(), stage.origin.total()), ("hit".to_owned(), 1));
+}
+
+#[tokio::test]
+async fn what_did_not_change_is_confirmed_by_its_validator() {
+    let mut stage = Stage::new().redis().await.variable("ENDCAP_PURGE__MAX_BLIND", "5s").start().await;
+    stage.origin.answer(LIST, Answer::json("{}").etag("\"1\""));
+    stage.get(LIST).await;
+    stage.settled(0).await;
+    stage.redis().kill();
+    stage.advance_secs(6);
+    assert_eq!(stage.get(LIST).await.detail(), "renewed.blind");
+    assert_eq!(stage.get(LIST).await.detail(), "hit");
+}
+
+#[tokio::test]
+async fn blind_and_with_a_dead_origin_the_best_that_is_known_is_served() {
+    let stage = cut_off().await;
+    stage.advance_secs(6);
+    stage.origin.answer(LIST, Answer::status(503));
+    let reply = stage.get(LIST).await;
+    assert_eq!((reply.status, reply.version(), reply.detail()), (200, 1, "stale_error.origin_status".to_owned()));
+}
+
+#[tokio::test]
+async fn a_node_without_redis_is_never_blind() {
+    let stage = Stage::new().variable("ENDCAP_PURGE__MAX_BLIND", "5s").start().await;
+    stage.get(LIST).await;
+    stage.advance_secs(60);
+    assert_eq!(stage.get(LIST).await.detail(), "hit");
+}

@@ -220,6 +220,8 @@ pub struct Origin {
     pub idle_timeout: Duration,
     /// Largest answer head in bytes; larger is 502.
     pub head_bytes_max: usize,
+    /// Query parameters that it is given once; given more often, or as a list, they are 400 on every route.
+    pub query_once: Vec<String>,
 }
 
 impl Default for Origin {
@@ -237,6 +239,7 @@ impl Default for Origin {
             pass_idle_timeout: Duration::from_secs(300),
             idle_timeout: Duration::from_secs(4),
             head_bytes_max: 64 << 10,
+            query_once: Vec::new(),
         }
     }
 }

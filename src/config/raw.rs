@@ -13,7 +13,7 @@ use super::endpoint::{BrowserOrigin, HostName, RedisUrl, Upstream};
 use super::secret::Secret;
 use super::shape::{Shape, Shaped, tables};
 use super::text::{Text, Textual, words};
-use super::units::{Namespace, Size, Wildcard};
+use super::units::{Namespace, ParamName, Size, Wildcard};
 use super::{LogFormat, LogLevel, RequestLog};
 use crate::policy::route::{HeaderKind, PathPattern, Policy, QueryKind, Template, UnknownQuery};
 
@@ -74,6 +74,7 @@ tables! {
         pass_idle_timeout: Text<Duration>,
         idle_timeout: Text<Duration>,
         head_bytes_max: Text<Size>,
+        query_once: Vec<Text<ParamName>>,
     }
 
     Cache {

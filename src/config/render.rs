@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::endpoint::{BrowserOrigin, HostName, RedisUrl};
 use super::raw::{self, Method, Raw};
 use super::text::Text;
-use super::units::{Namespace, Size, Wildcard};
+use super::units::{Namespace, ParamName, Size, Wildcard};
 use super::{Config, EventRule, Hook, Redis, Secret};
 use crate::policy::route::{Patterns, Rule, TagsWhen, Template};
 
@@ -78,6 +78,7 @@ impl Config {
                 pass_idle_timeout: some(origin.pass_idle_timeout),
                 idle_timeout: some(origin.idle_timeout),
                 head_bytes_max: size(origin.head_bytes_max),
+                query_once: list(origin.query_once.iter().cloned().map(ParamName)),
             }),
             cache: Some(raw::Cache {
                 jitter: Some(cache.jitter),

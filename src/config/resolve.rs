@@ -44,6 +44,7 @@ pub(super) fn config(raw: Raw, layers: &Layers<'_>, problems: Vec<Problem>) -> R
         raw.route.unwrap_or_default(),
         raw.route_defaults.unwrap_or_default(),
         &cache.tracking,
+        &origin.query_once,
         &mut check,
     );
     let upstream = raw.upstream.map(|text| text.0);
@@ -140,6 +141,7 @@ fn origin(raw: raw::Origin, check: &mut Checker<'_, '_>) -> Origin {
         pass_idle_timeout,
         idle_timeout,
         head_bytes_max: check.bytes(at, "head_bytes_max", raw.head_bytes_max, default.head_bytes_max, 8 << 10, 1 << 20),
+        query_once: plain(raw.query_once, |name| name.0),
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn routes(
     raw: BTreeMap<String, raw::Route>,
     defaults: raw::Route,
     tracking: &Arc<Patterns>,
+    once: &[String],
     check: &mut Checker<'_, '_>,
 ) -> Routes {
     let shared = Path::of(&["route_defaults"]);
@@ -58,7 +59,7 @@ pub(super) fn routes(
         check.problem(&shared.key("paths"), "paths belong to one route: write them in its section, [route.NAME]");
     }
     // What all routes share is checked by itself too: without routes nothing else would.
-    let own_check = Route { name: "", check, raw: raw::Route { paths: None, ..defaults } };
+    let own_check = Route { name: "", check, once, raw: raw::Route { paths: None, ..defaults } };
     own_check.rule(tracking);
     let rules = raw.into_iter().map(|(name, raw)| {
         let at = Path::of(&["route", &name]);
@@ -66,13 +67,13 @@ pub(super) fn routes(
         if raw.paths.as_ref().is_none_or(Vec::is_empty) {
             check.problem(&at, "a route needs paths: write paths = [\"/store/products\"]");
         }
-        Route { name: &name, check, raw }.rule(tracking)
+        Route { name: &name, check, once, raw }.rule(tracking)
     });
     let rules: Vec<Rule> = rules.collect();
     let all: Vec<(Arc<str>, Vec<PathPattern>)> =
         rules.iter().map(|rule| (rule.name.clone(), rule.paths.clone())).collect();
     match Routes::new(rules) {
-        Ok(routes) => routes,
+        Ok(routes) => routes.with_once(once),
         Err((first, second, path)) => {
             conflict(&all, &first, &second, &path, check);
             Routes::default()
@@ -111,6 +112,8 @@ struct Route<'r, 'c, 'l, 't> {
     /// Empty for what all routes share.
     name: &'r str,
     check: &'c mut Checker<'l, 't>,
+    /// Parameters that no request may give as a list.
+    once: &'r [String],
     raw: raw::Route,
 }
 
@@ -251,6 +254,10 @@ impl Route<'_, '_, '_, '_> {
                 self.problem(at, "the kind is missing: write { kind = \"text\" }");
                 continue;
             };
+            if matches!(kind, QueryKind::List | QueryKind::Nested) && self.once.contains(&name) {
+                let message = format!("{name:?} is in origin.query_once, so no list or tree of it gets here");
+                self.problem(|route| at(route).key("kind"), message);
+            }
             let default_at = |route: Path| at(route).key("default");
             match (kind, &raw.default) {
                 (QueryKind::Integer, Some(number)) if number.parse::<i64>().is_err() => {

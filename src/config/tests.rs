@@ -299,6 +299,7 @@ mod mistakes {
         check("[log]\nlevel = \"wran\"", &["did you mean \"warn\"?"]);
         check("[origin]\ntotal_timeout = \"1s\"", &["1s is less than first_byte_timeout (10s)"]);
         check("[cors]\nallow_origins = [\"*\"]", &["cors.allow_origins[0]", "https://*.example.com"]);
+        check("[origin]\nquery_once = [\"id[]\"]", &["origin.query_once[0]", "is no name of a parameter"]);
     }
 
     #[test]
@@ -326,6 +327,10 @@ mod mistakes {
             &["route.b.paths[1]: \"/a/{y}\"", "route \"a\""],
         );
         check("[route.a]\npaths = [\"/a\", \"/a\"]", &["another path of the same route"]);
+        check(
+            "[origin]\nquery_once = [\"id\"]\n[route.a]\npaths = [\"/a\"]\n[route.a.query]\nid = { kind = \"list\" }",
+            &["route.a.query.id.kind: \"id\" is in origin.query_once"],
+        );
         check("[route.a]\nttl = \"1s\"", &["route.a: a route needs paths"]);
         check("[route_defaults]\npaths = [\"/a\"]", &["route_defaults.paths: paths belong to one route"]);
         check("[route.'a b']\npaths = [\"/a\"]", &["is no name of a route"]);
@@ -452,6 +457,7 @@ mod medusa {
     fn three_lines_are_enough() {
         let config = medusa();
         assert_eq!(config.warnings(), Vec::<String>::new());
+        assert_eq!(config.routes.once(), ["locale"]);
         assert!(config.routes.rules().iter().all(|rule| rule.headers.len() == 3 && rule.policy == Policy::Override));
     }
 
@@ -597,7 +603,7 @@ mod output {
     #[test]
     fn what_is_rendered_loads_as_the_same() {
         let full = "preset = \"medusa\"\n[redis]\nurl = \"redis://us%40er@cache:1/2\"\n[listen]\nhosts = [\"a.example\"]\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
-             [origin]\nhost = \"shop.example\"\n[cors]\nallow_origins = [\"https://*.example.com\"]\n[route.x]\npaths = [\"/x\"]\npolicy = \"pass\"\nupgrade = true\n\
+             [origin]\nhost = \"shop.example\"\nquery_once = [\"lang\"]\n[cors]\nallow_origins = [\"https://*.example.com\"]\n[route.x]\npaths = [\"/x\"]\npolicy = \"pass\"\nupgrade = true\n\
              [route.y]\npaths = [\"/y\"]\ncontent_type = \"*\"\ncache_control = \"max-age=5\"\n";
         for text in ["", full] {
             let config = load(&with_upstream(text), &[]);

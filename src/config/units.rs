@@ -167,6 +167,24 @@ impl Textual for Wildcard {
     }
 }
 
+/// The name of a query parameter, without what nests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ParamName(pub(super) String);
+
+impl Textual for ParamName {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'$');
+        match !text.is_empty() && text.bytes().all(plain) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(format!("{text:?} is no name of a parameter: write letters, digits, `_`, `-` or `$`")),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// The namespace of keys in Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Namespace(pub(super) String);
@@ -233,6 +251,10 @@ mod tests {
         assert!(Namespace::from_text("shop:eu-1").is_ok());
         for text in ["", "{a}", "a b", &"x".repeat(65)] {
             assert!(Namespace::from_text(text).is_err(), "{text}");
+        }
+        assert!(ParamName::from_text("locale").is_ok() && ParamName::from_text("$or").is_ok());
+        for text in ["", "id[]", "a.b", "a b", "l%6Fcale"] {
+            assert!(ParamName::from_text(text).is_err(), "{text}");
         }
         assert!(Template::from_text("a,b").is_err() && Template::from_text("list:{x}").is_ok());
     }

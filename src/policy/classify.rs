@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, header};
 
 use super::key::{Key, KeyTrouble};
+use super::once;
 use super::query::QueryTrouble;
 use super::route::{Policy, Routes, Rule};
 
@@ -88,7 +89,7 @@ impl PassReason {
     }
 }
 
-/// Why a request that matched a route is refused.
+/// Why a request is refused by its query or its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefuseReason {
     /// A parameter that is one value was given as several.
@@ -125,7 +126,12 @@ pub fn classify<'r>(
     host: &str,
     headers: &HeaderMap,
 ) -> Plan<&'r Arc<Rule>> {
-    let Some(rule) = routes.find(path) else { return Plan::Pass(None, PassReason::NoRoute) };
+    let found = routes.find(path);
+    // Before all else: what passes is not looked at again, and a cached request may still come to pass.
+    if query.is_some_and(|query| once::is_repeated(query, routes.once())) {
+        return Plan::Refuse(found, RefuseReason::QueryRepeated);
+    }
+    let Some(rule) = found else { return Plan::Pass(None, PassReason::NoRoute) };
     let pass = |reason| Plan::Pass(Some(rule), reason);
     if rule.policy == Policy::Pass {
         return pass(PassReason::Policy);
@@ -175,7 +181,7 @@ mod tests {
     use crate::policy::route::tests::rule;
 
     fn word(method: Method, target: &str, headers: &[(&'static str, &'static str)]) -> String {
-        let routes = Routes::new(vec![rule()]).unwrap();
+        let routes = Routes::new(vec![rule()]).unwrap().with_once(["locale"]);
         let headers: HeaderMap =
             headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect();
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
@@ -219,6 +225,19 @@ mod tests {
     #[test]
     fn a_doubled_scalar_is_refused_for_the_logged_in_too() {
         let login = [("authorization", "Bearer x")];
-        assert_eq!(word(Method::GET, "/store/products?locale=a&locale=b", &login), "refuse query_repeated");
+        assert_eq!(word(Method::GET, "/store/products?region_id=a&region_id=b", &login), "refuse query_repeated");
+    }
+
+    #[test]
+    fn what_the_origin_takes_once_is_refused_twice_on_every_route_and_for_every_method() {
+        for target in ["/store/products", "/store/carts/cart_1", "/Store/products", "/admin/orders", "/"] {
+            for method in [Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::OPTIONS] {
+                for query in ["locale=a&locale=b", "locale[]=a", "x=1&locale.y=a"] {
+                    let target = format!("{target}?{query}");
+                    assert_eq!(word(method.clone(), &target, &[]), "refuse query_repeated", "{method} {target}");
+                }
+            }
+        }
+        assert_eq!(word(Method::GET, "/store/carts/cart_1?locale=a&q=1&q=2", &[]), "pass no_route");
     }
 }

@@ -14,6 +14,7 @@ pub mod framing;
 pub mod freshness;
 pub mod hop_by_hop;
 pub mod key;
+pub mod once;
 pub mod outcome;
 pub mod plain;
 pub mod purge;

@@ -385,6 +385,7 @@ fn is_plain_segment(segment: &str) -> bool {
 pub struct Routes {
     rules: Vec<Arc<Rule>>,
     order: Vec<(PathPattern, usize)>,
+    once: Vec<String>,
 }
 
 impl Routes {
@@ -405,12 +406,24 @@ impl Routes {
             }
         }
         order.sort_by_key(|(pattern, _)| pattern.rank());
-        Ok(Self { rules, order })
+        Ok(Self { rules, order, once: Vec::new() })
     }
 
     /// The rule for a path as it would be forwarded.
     pub fn find(&self, path: &str) -> Option<&Arc<Rule>> {
         self.order.iter().find(|(pattern, _)| pattern.matches(path)).map(|(_, rule)| &self.rules[*rule])
+    }
+
+    /// Refuses requests that give one of these query parameters more than once, whatever their path.
+    #[must_use]
+    pub fn with_once<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.once = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Query parameters that the origin is given once.
+    pub fn once(&self) -> &[String] {
+        &self.once
     }
 
     /// Answers cross-origin requests ourselves, on every route.

@@ -145,6 +145,23 @@ async fn a_doubled_scalar_is_refused_and_the_origin_sees_nothing() {
     assert_eq!(stage.metric(0, "endcap_rejected_requests_total", &[("reason", "query_repeated")]).await, 8.0);
 }
 
+/// One such request would hold a connection to the backend for as long as what passes may take.
+#[tokio::test]
+async fn what_the_backend_hangs_on_reaches_it_on_no_route() {
+    let stage =
+        Stage::new().also("[route.shelf]\npaths = [\"/store/shelf\"]\nunknown_query = \"drop\"\n").start().await;
+    for path in ["/store/carts/cart_1", "/store/shelf", "/Store/Products", "/admin/products", "/"] {
+        for query in ["locale=a&locale=b", "locale%5B%5D=a", "locale.x=a", "[locale]=a&l%6Fcale=b", "locale[%ff]=a"] {
+            for method in ["GET", "HEAD", "POST", "DELETE"] {
+                let reply = stage.ask(method, &format!("{path}?{query}"), &[], b"").await;
+                assert_eq!(reply.status, 400, "{method} {path}?{query}");
+            }
+        }
+    }
+    assert_eq!(stage.origin.total(), 0);
+    assert_eq!(stage.get("/store/carts/cart_1?locale=a&q=1&q=2").await.status, 200);
+}
+
 #[tokio::test]
 async fn each_publishable_key_and_locale_has_its_own_answer() {
     let stage = Stage::new().start().await;

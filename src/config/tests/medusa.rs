@@ -1,0 +1,86 @@
+//! The preset. What its events purge is held against recorded changes in `tests/captures/events.rs`.
+
+use std::collections::BTreeSet;
+
+use super::{SECRET, load};
+use crate::config::Config;
+use crate::policy::route::Policy;
+
+fn medusa() -> Config {
+    load(&format!("upstream = \"http://127.0.0.1:9000\"\npreset = \"medusa\"\nwebhook_secret = \"{SECRET}\""), &[])
+}
+
+#[test]
+fn three_lines_are_enough() {
+    let config = medusa();
+    assert_eq!(config.warnings(), Vec::<String>::new());
+    assert_eq!(config.routes.once(), ["locale"]);
+    assert!(config.routes.rules().iter().all(|rule| rule.headers.len() == 3 && rule.policy == Policy::Override));
+}
+
+#[test]
+fn what_is_private_is_on_no_route() {
+    let config = medusa();
+    for path in [
+        "/store/carts/cart_1",
+        "/store/orders/order_1",
+        "/store/orders",
+        "/store/customers/me",
+        "/store/shipping-options",
+        "/store/payment-collections/x",
+        "/auth/customer/emailpass",
+        "/admin/products",
+        "/store",
+        "/health",
+        "/Store/products",
+        "/store/products/",
+        "/store/search",
+    ] {
+        assert!(config.routes.find(path).is_none(), "{path}");
+    }
+    for rule in config.routes.rules() {
+        assert!(!rule.query.iter().any(|param| param.name == "cart_id"));
+        for cookie in ["connect.sid", "_medusa_jwt", "_medusa_cart_id", "_medusa_admin"] {
+            assert!(!rule.harmless_cookies.contains(cookie), "{cookie}");
+        }
+    }
+}
+
+#[test]
+fn every_observed_event_is_known() {
+    let config = medusa();
+    for name in include_str!("../../../tests/fixtures/medusa-event-names.txt").lines() {
+        assert!(config.event(name).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn an_exact_event_wins_and_then_the_longest_prefix() {
+    let config = medusa();
+    let hard = |name: &str| {
+        let rule = config.event(name).expect(name);
+        rule.hard.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(hard("product.updated"), ["{id}", "path:/store/products/{id}"]);
+    assert_eq!(hard("product.something-new.updated"), ["{id}"]);
+    assert_eq!(hard("order.return-reason.created"), ["{id}", "list:return-reason"]);
+    assert_eq!(hard("order.placed"), Vec::<String>::new());
+    assert_eq!(hard("store.store-locale.created"), ["list:locale"]);
+    assert!(config.event("unheard.of").is_none() && config.event("").is_none());
+}
+
+#[test]
+fn every_tag_of_an_event_is_carried_by_some_route() {
+    let config = medusa();
+    let mut carried = BTreeSet::from(["all".to_owned(), "{id}".to_owned(), "hero-banner:{id}".to_owned()]);
+    for rule in config.routes.rules() {
+        let when = rule.tags_when.iter().flat_map(|when| &when.tags);
+        carried.extend(rule.tags.iter().chain(when).map(ToString::to_string));
+        carried.extend(rule.paths.iter().map(|path| format!("path:{}", path.as_str())));
+    }
+    for (name, event) in &config.events {
+        for tag in event.hard.iter().chain(&event.soft).chain(&event.delete) {
+            assert!(carried.contains(&tag.to_string()), "{name}: {tag}");
+        }
+    }
+}

@@ -14,7 +14,8 @@ use crate::client;
 use crate::config::{self, Config, Loaded};
 use crate::demo::tour::Demo;
 use crate::demo::{Shop, ShopSettings, WebhookTarget};
-use crate::node::{Node, until_signal};
+use crate::node::Node;
+use crate::signals::Signals;
 use crate::tasks::Tasks;
 use crate::telemetry;
 
@@ -42,7 +43,7 @@ struct Cli {
 enum Command {
     /// Serve: proxy, caches, webhooks, metrics
     #[command(
-        after_help = "A minimal proxy.toml:\n  upstream = \"http://127.0.0.1:9000\"\n  preset = \"medusa\"\n  webhook_secret = \"whsec_…\"\n\nStops on SIGTERM or Ctrl-C: requests under way finish first."
+        after_help = "A minimal proxy.toml:\n  upstream = \"http://127.0.0.1:9000\"\n  preset = \"medusa\"\n  webhook_secret = \"whsec_…\"\n\nStops on SIGTERM or Ctrl-C: requests under way finish first. With listen.lame_duck it serves on for that\nlong before, and says at /readyz that it will go; a second signal ends that wait."
     )]
     Serve(ConfigArgs),
     /// Check a configuration, and say what is wrong with it
@@ -164,6 +165,7 @@ fn run_multi(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<(
 
 async fn demo(args: DemoArgs) -> anyhow::Result<()> {
     telemetry::start(telemetry::Format::Text, tracing::Level::WARN);
+    let mut signals = Signals::listen().context("signals")?;
     let demo = Demo::start(args.listen, args.ops, args.products as usize, (40, 120))?;
     say(&format!(
         "endcap {}: a shop with {} products whose reads take 40 to 120 ms, and endcap in front of it.\n\n{}",
@@ -180,14 +182,14 @@ async fn demo(args: DemoArgs) -> anyhow::Result<()> {
         }
         say("");
     });
-    let toured = until_signal(tour).await;
+    let toured = signals.during(tour).await;
     if let Some(Err(error)) = &toured {
         say_error(&format!("error: the tour stopped: {error:#}"));
     }
     if let (Some(Ok(())), false) = (&toured, args.once) {
         say(&demo.hints());
         say("Serving until Ctrl-C.");
-        until_signal(std::future::pending::<()>()).await;
+        signals.next().await;
     }
     demo.stop().await;
     match toured {
@@ -198,6 +200,7 @@ async fn demo(args: DemoArgs) -> anyhow::Result<()> {
 
 async fn shop(args: ShopArgs) -> anyhow::Result<()> {
     telemetry::start(telemetry::Format::Text, tracing::Level::INFO);
+    let mut signals = Signals::listen().context("signals")?;
     let webhook = match (&args.webhook, &args.secret) {
         (Some(url), Some(secret)) => Some(WebhookTarget::new(url, secret).context("--webhook and --secret")?),
         _ => None,
@@ -207,7 +210,7 @@ async fn shop(args: ShopArgs) -> anyhow::Result<()> {
         ShopSettings { listen: args.listen, products: args.products as usize, webhook, ..ShopSettings::default() };
     let shop = Shop::start(settings, &tasks).with_context(|| format!("--listen {}", args.listen))?;
     say(&format!("sample shop at http://{}, x-publishable-api-key: {}", shop.addr, shop.publishable_key()));
-    until_signal(std::future::pending::<()>()).await;
+    signals.next().await;
     tasks.stop().await;
     Ok(())
 }
@@ -246,6 +249,10 @@ fn serve(args: &ConfigArgs) -> ExitCode {
         Err(error) => return fail(&format!("the runtime could not start: {error}")),
     };
     runtime.block_on(async {
+        let mut signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => return fail(&format!("signals cannot be heard: {error}")),
+        };
         let node = match Node::start(config) {
             Ok(node) => node,
             Err(error) => return fail(&error.to_string()),
@@ -258,7 +265,13 @@ fn serve(args: &ConfigArgs) -> ExitCode {
             redis = config.redis.is_some(),
             "serving"
         );
-        until_signal(std::future::pending::<()>()).await;
+        signals.next().await;
+        node.retire();
+        let lame_duck = config.listen.lame_duck;
+        if !lame_duck.is_zero() {
+            tracing::info!(?lame_duck, "about to stop: serving on, not ready");
+            signals.during(tokio::time::sleep(lame_duck)).await;
+        }
         tracing::info!("stopping: requests under way may finish");
         node.stop().await;
         tracing::info!("stopped");

@@ -16,6 +16,7 @@ pub mod origin;
 pub mod policy;
 pub mod purges;
 pub mod serve;
+pub mod signals;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;

@@ -55,7 +55,6 @@ pub struct Metrics {
     leases: IntCounterVec,
     pub(crate) connections: IntGauge,
     pub(crate) connections_total: IntCounter,
-    pub(crate) ready: IntGauge,
     pub(crate) log_connected: IntGauge,
     gauges: Gauges,
 }
@@ -63,6 +62,7 @@ pub struct Metrics {
 /// Figures that are read when they are asked for.
 #[derive(Debug)]
 struct Gauges {
+    ready: IntGauge,
     l1_entries: IntGauge,
     l1_bytes: IntGauge,
     flights: IntGauge,
@@ -78,6 +78,8 @@ struct Gauges {
 /// The figures that are read when they are asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Readings {
+    /// Whether the node may be sent requests.
+    pub ready: bool,
     /// Entries in L1.
     pub l1_entries: u64,
     /// Bytes in L1.
@@ -266,9 +268,13 @@ impl Metrics {
             leases,
             connections: gauge(&registry, "endcap_connections", "Client connections open now."),
             connections_total: counter(&registry, "endcap_connections_total", "Client connections accepted."),
-            ready: gauge(&registry, "endcap_ready", "1 when this node has caught up with the purge log."),
             log_connected: gauge(&registry, "endcap_log_connected", "1 while this node follows the purge log."),
             gauges: Gauges {
+                ready: gauge(
+                    &registry,
+                    "endcap_ready",
+                    "1 when this node has caught up with the purge log, until it begins to stop.",
+                ),
                 l1_entries: gauge(&registry, "endcap_l1_entries", "Keys known to L1."),
                 l1_bytes: gauge(&registry, "endcap_l1_bytes", "Bytes that L1 holds, bookkeeping included."),
                 flights: gauge(&registry, "endcap_flights", "Fills under way."),
@@ -459,6 +465,7 @@ impl Metrics {
     pub fn render(&self, readings: &Readings) -> String {
         let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         let gauges = &self.gauges;
+        gauges.ready.set(i64::from(readings.ready));
         gauges.l1_entries.set(i64::try_from(readings.l1_entries).unwrap_or(i64::MAX));
         gauges.l1_bytes.set(i64::try_from(readings.l1_bytes).unwrap_or(i64::MAX));
         gauges.flights.set(number(readings.flights));

@@ -1,6 +1,5 @@
 //! A node: all parts of one sidecar, put together from a configuration. Two fit in one process.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
@@ -43,6 +43,9 @@ const TIDY_EVERY: Duration = Duration::from_secs(1);
 /// What the log reaches back beyond the longest lifetime: a slow fill, and clocks that differ.
 const KEEP_MARGIN: Duration = Duration::from_secs(600);
 
+/// What requests to the ops listener get to finish, at the most. Shoppers are gone by then.
+const OPS_DRAIN_MAX: Duration = Duration::from_secs(5);
+
 /// What a log in memory reaches back.
 const MEMORY_KEEP: Duration = Duration::from_secs(60);
 
@@ -77,6 +80,9 @@ pub struct Node {
     /// Where operations connect.
     pub ops_address: SocketAddr,
     following: watch::Receiver<Following>,
+    retiring: CancellationToken,
+    /// What serves shoppers: it ends before all else.
+    public: Tasks,
     tasks: Tasks,
 }
 
@@ -103,6 +109,8 @@ impl Node {
         let (ops_address, ops_listener) = bind("ops.address", config.ops.address)?;
 
         let tasks = Tasks::new();
+        let public = tasks.child();
+        let retiring = CancellationToken::new();
         let metrics = Metrics::new(config.routes.rules());
         metrics.declare_ends(ConnectionEnd::ALL.map(ConnectionEnd::as_str));
         let keep = config.routes.lifetime_max() + KEEP_MARGIN;
@@ -187,7 +195,7 @@ impl Node {
             following: following.clone(),
             started: clock.now(),
             clock: Arc::clone(&clock),
-            stopping: tasks.stopping().clone(),
+            retiring: retiring.clone(),
         };
         let server = Server {
             routes: config.routes.clone().with_cors(Cors::new(&config.cors.allow_origins)),
@@ -197,7 +205,7 @@ impl Node {
                 host,
                 trusted_proxies: config.listen.trusted_proxies.clone(),
                 tunnel_idle: config.origin.pass_idle_timeout,
-                tasks: tasks.clone(),
+                tasks: public.clone(),
             },
             metrics: Arc::clone(&metrics),
             clock,
@@ -212,13 +220,14 @@ impl Node {
         // Operations look in while the public side drains, so its own connections may not hold it up.
         let ops_limits = ConnectionLimits {
             connections_max: 256,
+            drain_timeout: limits.drain_timeout.min(OPS_DRAIN_MAX),
             h2c: false,
             head: HeadLimits { hosts: Vec::new(), ..limits.head.clone() },
             ..limits.clone()
         };
-        serve(listener, limits, server, &observer, &tasks);
+        serve(listener, limits, server, &observer, &public);
         serve(ops_listener, ops_limits, ops, &observer, &tasks);
-        Ok(Self { address, ops_address, following, tasks })
+        Ok(Self { address, ops_address, following, retiring, public, tasks })
     }
 
     /// Waits until the purge log has been read to its end.
@@ -231,8 +240,18 @@ impl Node {
             .expect("the follower runs as long as the node");
     }
 
-    /// Stops accepting, lets requests under way finish, and returns when all tasks have ended.
+    /// Says at `/readyz` and in `endcap_ready` that this node is about to go, and serves on as before.
+    pub fn retire(&self) {
+        self.retiring.cancel();
+    }
+
+    /// Stops, in this order, and returns when all tasks have ended:
+    /// 1. The node is not ready.
+    /// 2. The public listener closes, and requests under way finish. Purges still come in and are applied.
+    /// 3. The ops listener closes, so the last metrics can be read until here, and all other work ends.
     pub async fn stop(&self) {
+        self.retire();
+        self.public.stop().await;
         self.tasks.stop().await;
     }
 }
@@ -397,27 +416,5 @@ impl ConnectionObserver for Observer {
 
     fn accept_failed(&self, error: &io::Error) {
         tracing::error!(%error, "cannot accept connections");
-    }
-}
-
-/// Runs a future to its end or to a signal, whichever is first.
-pub async fn until_signal<F: Future>(work: F) -> Option<F::Output> {
-    #[cfg(unix)]
-    let terminated = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending::<()>();
-    tokio::select! {
-        biased;
-        _ = tokio::signal::ctrl_c() => None,
-        () = terminated => None,
-        done = work => Some(done),
     }
 }

@@ -57,6 +57,12 @@ impl Tasks {
         }
     }
 
+    /// Tasks that are told to stop together with these, or before them. Who stops these does not wait for those.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { tracker: TaskTracker::new(), stop: self.stop.child_token() }
+    }
+
     /// Is cancelled when the process begins to stop.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stop

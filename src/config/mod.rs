@@ -106,7 +106,9 @@ pub struct Listen {
     pub body_timeout: Duration,
     /// Some of an answer must be taken within this time.
     pub write_timeout: Duration,
-    /// What requests under way get when the process is told to stop.
+    /// How long a process that is told to stop serves on, while it says that it is not ready.
+    pub lame_duck: Duration,
+    /// What requests under way get after that.
     pub drain_timeout: Duration,
 }
 
@@ -128,6 +130,7 @@ impl Default for Listen {
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
+            lame_duck: Duration::ZERO,
             drain_timeout: Duration::from_secs(25),
         }
     }

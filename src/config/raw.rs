@@ -52,6 +52,7 @@ tables! {
         idle_timeout: Text<Duration>,
         body_timeout: Text<Duration>,
         write_timeout: Text<Duration>,
+        lame_duck: Text<Duration>,
         drain_timeout: Text<Duration>,
     }
 

@@ -62,6 +62,7 @@ impl Config {
                 idle_timeout: some(listen.idle_timeout),
                 body_timeout: some(listen.body_timeout),
                 write_timeout: some(listen.write_timeout),
+                lame_duck: some(listen.lame_duck),
                 drain_timeout: some(listen.drain_timeout),
             }),
             ops: Some(raw::Ops { address: some(ops.address), token: secret(&ops.token), token_file: None }),

@@ -75,6 +75,7 @@ pub(super) fn config(raw: Raw, layers: &Layers<'_>, problems: Vec<Problem>) -> R
 fn listen(raw: raw::Listen, check: &mut Checker<'_, '_>) -> Listen {
     let at = &Path::of(&["listen"]);
     let default = Listen::default();
+    let lame_duck = raw.lame_duck.map(|text| text.0);
     Listen {
         address: raw.address.map_or(default.address, |text| text.0),
         h2c: raw.h2c.unwrap_or(default.h2c),
@@ -98,6 +99,7 @@ fn listen(raw: raw::Listen, check: &mut Checker<'_, '_>) -> Listen {
         idle_timeout: check.duration(at, "idle_timeout", raw.idle_timeout, default.idle_timeout, HOUR),
         body_timeout: check.duration(at, "body_timeout", raw.body_timeout, default.body_timeout, HOUR),
         write_timeout: check.duration(at, "write_timeout", raw.write_timeout, default.write_timeout, HOUR),
+        lame_duck: check.within(at, "lame_duck", lame_duck, default.lame_duck, Duration::ZERO, HOUR),
         drain_timeout: check.duration(at, "drain_timeout", raw.drain_timeout, default.drain_timeout, HOUR),
     }
 }

@@ -123,9 +123,6 @@ impl Follower {
                 self.metrics.log_connected.set(1);
                 tracing::info!(purge_seq = %self.purges.applied(), "following the purge log");
             }
-            if caught_up && !before.caught_up {
-                self.metrics.ready.set(1);
-            }
         }
     }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::body::Body;
 use crate::clock::{Clock, Timestamp};
@@ -48,8 +49,8 @@ pub struct Ops {
     pub clock: Arc<dyn Clock>,
     /// When the node started.
     pub started: Timestamp,
-    /// Cancelled when the node begins to stop.
-    pub stopping: tokio_util::sync::CancellationToken,
+    /// Cancelled when the node is about to go.
+    pub retiring: CancellationToken,
 }
 
 /// An order to purge: `{"tags": ["prod_1"], "mode": "hard"}`.
@@ -182,11 +183,15 @@ impl Ops {
         Err(Box::new(response))
     }
 
+    fn is_ready(&self) -> bool {
+        self.following.borrow().caught_up && !self.retiring.is_cancelled()
+    }
+
     fn ready(&self) -> Response<Body> {
-        if self.stopping.is_cancelled() {
+        if self.retiring.is_cancelled() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", "stopping\n".into());
         }
-        if !self.following.borrow().caught_up {
+        if !self.is_ready() {
             let text_ = "not ready: the purge log has not been read to its end\n";
             return text(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", text_.into());
         }
@@ -197,6 +202,7 @@ impl Ops {
         let now = self.clock.now();
         let (flights, followers) = self.fill.flights();
         Readings {
+            ready: self.is_ready(),
             l1_entries: self.fill.l1().entries(),
             l1_bytes: self.fill.l1().bytes(),
             flights,
@@ -219,7 +225,7 @@ impl Ops {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": readings.uptime.as_secs(),
-            "ready": following.caught_up && !self.stopping.is_cancelled(),
+            "ready": readings.ready,
             "l1": { "entries": readings.l1_entries, "bytes": readings.l1_bytes },
             "fills": { "under_way": readings.flights, "followers": readings.followers },
             "origin": { "open": readings.origin[0], "idle": readings.origin[1], "waiting": readings.origin[2] },
@@ -241,7 +247,7 @@ impl Ops {
 const INDEX: &str = "endcap\n\n\
     GET  /metrics       Prometheus metrics\n\
     GET  /livez         the process answers\n\
-    GET  /readyz        the purge log has been read to its end\n\
+    GET  /readyz        the purge log has been read to its end, and the node is not about to stop\n\
     GET  /status        figures of this node, JSON\n\
     POST /purge         {\"tags\": [\"prod_1\"], \"mode\": \"hard\"}, with the bearer token\n\
     POST /hooks/SOURCE  signed webhooks (Standard Webhooks)\n";

@@ -173,6 +173,45 @@ async fn a_drain_finishes_what_is_under_way_and_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_about_to_go_says_so_and_serves_on() {
+    let stage = Stage::new().start().await;
+    stage.get("/store/products").await;
+    assert_eq!(stage.metric(0, "endcap_ready", &[]).await, 1.0);
+    stage.node(0).retire();
+    assert_eq!(stage.ops(0, "GET", "/readyz", &[], b"").await.status, 503);
+    assert_eq!(stage.ops(0, "GET", "/livez", &[], b"").await.status, 200);
+    assert_eq!(stage.metric(0, "endcap_ready", &[]).await, 0.0);
+    assert_eq!(stage.status(0).await["ready"], false);
+    let mut client = stage.client(0).await;
+    for (target, detail) in [("/store/products", "hit"), ("/store/regions", "miss")] {
+        let reply = client.get(target).await;
+        assert_eq!((reply.detail().as_str(), reply.field("connection").as_str()), (detail, ""));
+    }
+    stage.purge("hard", &["all"]).await;
+    assert_eq!(client.get("/store/products").await.detail(), "miss");
+}
+
+#[tokio::test]
+async fn the_ops_listener_closes_last() {
+    let stage = Stage::new().start().await;
+    let hold = stage.origin.hold("/store/products");
+    let reader = stage.begin("/store/products");
+    hold.arrived(1).await;
+    let rest = async {
+        until("the public port is closed", async || tokio::net::TcpStream::connect(stage.address(0)).await.is_err())
+            .await;
+        assert_eq!(stage.metric(0, "endcap_ready", &[]).await, 0.0);
+        assert_eq!(stage.metric(0, "endcap_flights", &[]).await, 1.0);
+        // What the backend says meanwhile is not lost.
+        stage.purge("hard", &["prod_1"]).await;
+        hold.release();
+        assert_eq!(within(reader).await.unwrap().status, 200);
+    };
+    within(async { tokio::join!(stage.node(0).stop(), rest) }).await;
+    assert!(tokio::net::TcpStream::connect(stage.node(0).ops_address).await.is_err());
+}
+
+#[tokio::test]
 async fn a_drain_does_not_wait_for_ever_for_a_reader_that_takes_nothing() {
     let stage = Stage::new().also("[listen]\ndrain_timeout = \"200ms\"\n").start().await;
     stage.origin.answer("/store/regions", Answer::json(format!("\"{}\"", "x".repeat(8 << 20))));

@@ -128,7 +128,7 @@ impl Metrics {
         let requests = counters(
             &registry,
             "endcap_requests_total",
-            "Requests answered, by route and by what became of them.",
+            "Requests, by route and by what became of them.",
             &["route", "outcome"],
         );
         let durations = register(
@@ -136,7 +136,7 @@ impl Metrics {
             HistogramVec::new(
                 HistogramOpts::new(
                     "endcap_request_duration_seconds",
-                    "From the head of a request to the head of its answer, by what became of it.",
+                    "From the head of a request to the head of its answer, or to its end without one, by what became of it.",
                 )
                 .buckets(BUCKETS.to_vec()),
                 &["outcome"],
@@ -366,7 +366,7 @@ impl Metrics {
         rule.map_or(self.requests.len() - 1, |rule| rule.index)
     }
 
-    /// A request was answered.
+    /// A request was answered, or ended without an answer.
     pub fn answered(&self, rule: Option<&Rule>, outcome: Outcome, took: Duration) {
         self.requests[self.route(rule)][outcome.index()].inc();
         self.durations[outcome.index()].observe(took.as_secs_f64());
@@ -456,7 +456,7 @@ impl Metrics {
         self.webhooks.with_label_values(&[result]).inc();
     }
 
-    /// Requests answered so far, by outcome, over all routes.
+    /// Requests so far, by outcome, over all routes.
     pub fn totals(&self) -> [(Outcome, u64); Outcome::ALL.len()] {
         Outcome::ALL.map(|outcome| (outcome, self.requests.iter().map(|route| route[outcome.index()].get()).sum()))
     }

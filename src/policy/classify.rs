@@ -32,6 +32,16 @@ impl Plan<&Arc<Rule>> {
     }
 }
 
+impl<R> Plan<R> {
+    /// The rule that the request's path matches.
+    pub fn rule(&self) -> Option<&R> {
+        match self {
+            Self::Cache(rule, _) => Some(rule),
+            Self::Pass(rule, _) | Self::Refuse(rule, _) => rule.as_ref(),
+        }
+    }
+}
+
 /// Why a request passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassReason {

@@ -23,11 +23,13 @@ pub enum Outcome {
     Pass,
     /// Refused here.
     Refused,
+    /// It ended before its answer began: the client left, or its connection was cut.
+    Unanswered,
 }
 
 impl Outcome {
     /// All outcomes, for the metrics.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Hit,
         Self::HitL2,
         Self::Stale,
@@ -38,6 +40,7 @@ impl Outcome {
         Self::Failed,
         Self::Pass,
         Self::Refused,
+        Self::Unanswered,
     ];
 
     /// The word.
@@ -53,6 +56,7 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Pass => "pass",
             Self::Refused => "refused",
+            Self::Unanswered => "unanswered",
         }
     }
 

@@ -60,24 +60,20 @@ impl Handler for Server {
         {
             return Answer::Now(self.finish(Some(rule), &said, response, noted, began));
         }
-        let (server, plan) = (Arc::clone(self), plan.owned());
+        let plan = plan.owned();
+        let waits = Waits { server: Arc::clone(self), rule: plan.rule().cloned(), noted, began, is_answered: false };
         Answer::Later(async move {
-            let (rule, said, response) = match plan {
-                Plan::Cache(rule, key) => {
-                    let (said, response) = server.cached(&rule, &key, request, peer).await;
-                    (Some(rule), said, response)
-                }
-                Plan::Pass(rule, why) => {
-                    let (said, response) = server.pass(rule.as_ref(), request, peer, why).await;
-                    (rule, said, response)
-                }
-                Plan::Refuse(rule, why) => {
+            let server = &waits.server;
+            let (said, response) = match plan {
+                Plan::Cache(rule, key) => server.cached(&rule, &key, request, peer).await,
+                Plan::Pass(rule, why) => server.pass(rule.as_ref(), request, peer, why).await,
+                Plan::Refuse(_, why) => {
                     server.metrics.rejected(why.as_str());
                     let said = Said::new(Outcome::Refused).because(why.as_str());
-                    (rule, said, respond::plain(StatusCode::BAD_REQUEST, respond::refusal_text(why)))
+                    (said, respond::plain(StatusCode::BAD_REQUEST, respond::refusal_text(why)))
                 }
             };
-            server.finish(rule.as_deref(), &said, response, noted, began)
+            waits.answered(&said, response)
         })
     }
 
@@ -252,6 +248,33 @@ impl Server {
                 }
                 (said, respond::plain(error.status(), respond::failure_text(error.status())))
             }
+        }
+    }
+}
+
+/// A request that waits for its answer. Dropped before, it is counted and logged all the same: a client
+/// that leaves takes the request's future with it.
+struct Waits {
+    server: Arc<Server>,
+    rule: Option<Arc<Rule>>,
+    noted: Option<Noted>,
+    began: Instant,
+    is_answered: bool,
+}
+
+impl Waits {
+    fn answered(mut self, said: &Said, response: Response<Body>) -> Response<Body> {
+        self.is_answered = true;
+        self.server.finish(self.rule.as_deref(), said, response, self.noted.take(), self.began)
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let took = self.began.elapsed();
+            self.server.metrics.answered(self.rule.as_deref(), Outcome::Unanswered, took);
+            RequestLog::write_unanswered(self.noted.take(), self.rule.as_deref(), took);
         }
     }
 }

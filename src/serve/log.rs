@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::respond::Said;
+use crate::policy::outcome::Outcome;
 use crate::policy::route::Rule;
 
 /// Which requests are written.
@@ -53,6 +54,15 @@ impl RequestLog {
             method: method.clone(),
             path: { path.get(..path.floor_char_boundary(PIECE_MAX)).unwrap_or("").to_owned() },
         })
+    }
+
+    /// Writes the line of a request that ended before its answer began.
+    pub fn write_unanswered(noted: Option<Noted>, rule: Option<&Rule>, took: Duration) {
+        if let Some(Noted { method, path }) = noted {
+            let route = rule.map_or("none", |rule| &rule.name);
+            let (outcome, elapsed_ms) = (Outcome::Unanswered.as_str(), took.as_secs_f64() * 1000.0);
+            tracing::info!(%method, path, route, outcome, elapsed_ms, "request");
+        }
     }
 
     /// Writes the line.

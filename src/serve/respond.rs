@@ -115,7 +115,7 @@ impl Said {
             Outcome::Miss | Outcome::Collapsed | Outcome::Failed => member.push_str("; fwd=uri-miss"),
             Outcome::Renewed => member.push_str("; fwd=stale"),
             Outcome::Pass => member.push_str("; fwd=bypass"),
-            Outcome::Refused => {}
+            Outcome::Refused | Outcome::Unanswered => {}
         }
         if let Some(status) = self.origin_status {
             member.push_str(&format!("; fwd-status={}", status.as_u16()));
@@ -187,7 +187,8 @@ pub fn entry(
         | Outcome::Collapsed
         | Outcome::Failed
         | Outcome::Pass
-        | Outcome::Refused => {}
+        | Outcome::Refused
+        | Outcome::Unanswered => {}
     }
     let known = entry.status == StatusCode::OK && exchange::not_modified(request, &entry.headers);
     let mut response = Response::new(if known || head { Body::Empty } else { Body::from(entry.body.clone()) });

@@ -52,15 +52,16 @@ impl Forward {
         let client = upgrade.then(|| hyper::upgrade::on(&mut request));
         let (mut head, body) = request.into_parts();
         head.uri = origin_form(&head.uri);
-        head.version = Version::HTTP_11;
         hop_by_hop::strip_request(&mut head.headers, upgrade);
         self.forwarded(&mut head.headers, peer.address.ip());
+        append(&mut head.headers, header::VIA, via(head.version));
+        head.version = Version::HTTP_11;
         let body = if http_body::Body::is_end_stream(&body) { Body::Empty } else { Body::stream(body) };
         let purpose = if upgrade { Purpose::Upgrade } else { Purpose::Pass };
         let mut answer = self.origin.send(Request::from_parts(head, body), purpose).await?;
         let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         hop_by_hop::strip_response(answer.headers_mut(), switched);
-        append(answer.headers_mut(), header::VIA, "1.1 endcap");
+        sign(&mut answer);
         if let (true, Some(client)) = (switched, client) {
             self.tunnel(client, hyper::upgrade::on(&mut answer));
             return Ok(answer.map(|_| Body::Empty));
@@ -88,7 +89,6 @@ impl Forward {
         if !headers.contains_key(X_FORWARDED_PROTO) {
             headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
         }
-        append(headers, header::VIA, "1.1 endcap");
     }
 
     fn tunnel(&self, client: hyper::upgrade::OnUpgrade, origin: hyper::upgrade::OnUpgrade) {
@@ -107,6 +107,24 @@ impl Forward {
                 },
             }
         });
+    }
+}
+
+/// Says in an answer that is handed on that it came through us, and in which version.
+pub fn sign<B>(answer: &mut Response<B>) {
+    let received = via(answer.version());
+    append(answer.headers_mut(), header::VIA, received);
+    // The client is answered in our version, not in the origin's (RFC 9110 §6.2).
+    *answer.version_mut() = Version::HTTP_11;
+}
+
+/// Our member of `Via`: the version in which we received the message (RFC 9110 §7.6.3).
+fn via(received: Version) -> &'static str {
+    match received {
+        Version::HTTP_10 => "1.0 endcap",
+        Version::HTTP_2 => "2 endcap",
+        // There is no other that we speak.
+        _ => "1.1 endcap",
     }
 }
 

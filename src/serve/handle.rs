@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::accept::{Answer, Handler, Peer};
 use super::body::RequestBody;
-use super::forward::Forward;
+use super::forward::{self, Forward};
 use super::log::{Noted, RequestLog};
 use super::respond::{self, Said};
 use crate::body::Body;
@@ -201,6 +201,7 @@ impl Server {
                 self.pass(Some(rule), request, peer, PassReason::Unshareable).await
             }
             Filled::Own(mut response, why) => {
+                forward::sign(&mut response);
                 // The fill did not send `Origin` where we answer it, so the origin could not.
                 if let Some(cors) = &rule.cors {
                     cors.apply(request.headers().get(header::ORIGIN), response.headers_mut());

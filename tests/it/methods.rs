@@ -1,6 +1,8 @@
 //! Methods: what passes, what is refused, and what a body may do.
 
-use crate::stage::{Answer, Stage};
+use http::Version;
+
+use crate::stage::{Answer, Stage, get_h2};
 
 #[tokio::test]
 async fn what_is_not_read_passes_with_its_body_and_is_never_stored() {
@@ -50,6 +52,38 @@ async fn a_passed_request_says_where_it_came_from_and_believes_no_stranger() {
     let said = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "forwarded", "x-real-ip", "via"];
     let said: Vec<&str> = said.iter().map(|name| seen.field(name)).collect();
     assert_eq!(said, ["127.0.0.1", "shop.example", "http", "", "", "1.1 endcap"]);
+}
+
+/// RFC 9110 §7.6.3: each member names the version in which its hop received the message.
+#[tokio::test]
+async fn via_names_the_version_of_the_hop_before() {
+    let stage = Stage::new().start().await;
+    let target = "/store/carts/cart_1";
+    stage.get_with(target, &[("via", "1.0 fred, 2 barney")]).await;
+    assert_eq!(stage.origin.last().field("via"), "1.0 fred, 2 barney, 1.1 endcap");
+    let reply = get_h2(stage.address(0), target).await;
+    assert_eq!((stage.origin.last().field("via"), reply.field("via").as_str()), ("2 endcap", "1.1 endcap"));
+    let mut client = stage.client(0).await;
+    client.write(format!("GET {target} HTTP/1.0\r\nhost: shop.example\r\n\r\n").as_bytes()).await;
+    assert_eq!(client.head().await.unwrap().field("via"), "1.1 endcap");
+    assert_eq!(stage.origin.last().field("via"), "1.0 endcap");
+
+    // The other way, for what passes and for a fill's answer that is its leader's own. The version of the
+    // status line is the sender's: ours.
+    let old = "HTTP/1.0 200 OK\r\ncontent-type: application/json\r\nset-cookie: a=b\r\nvia: 1.1 inner\r\n\r\n{}";
+    stage.origin.answer(target, Answer::raw(old));
+    stage.origin.answer("/store/regions", Answer::raw(old));
+    for target in [target, "/store/regions"] {
+        let mut client = stage.client(0).await;
+        client.send("GET", target, &[], b"").await;
+        let reply = client.head().await.unwrap();
+        assert_eq!(
+            (reply.field("via").as_str(), reply.protocol),
+            ("1.1 inner, 1.0 endcap", Version::HTTP_11),
+            "{target}"
+        );
+    }
+    assert_eq!(stage.origin.last().field("via"), "1.1 endcap", "a fill is nobody's message but ours");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -20,6 +20,7 @@ pub(crate) struct Client {
 /// An answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
+    pub(crate) protocol: Version,
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -115,12 +116,13 @@ impl Client {
     pub(crate) async fn head(&mut self) -> Result<Reply> {
         let status_line = self.line().await?;
         let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let protocol = if status_line.starts_with("HTTP/1.0 ") { Version::HTTP_10 } else { Version::HTTP_11 };
         let status = status.ok_or_else(|| Error::new(ErrorKind::InvalidData, status_line.clone()))?;
         let mut headers = HeaderMap::new();
         loop {
             let line = self.line().await?;
             if line.is_empty() {
-                return Ok(Reply { status, headers, body: Bytes::new() });
+                return Ok(Reply { protocol, status, headers, body: Bytes::new() });
             }
             let (name, value) = line.split_once(':').unwrap();
             headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value.trim()).unwrap());
@@ -156,7 +158,7 @@ pub(crate) async fn get_h2(address: SocketAddr, target: &str) -> Reply {
         let reply = async {
             let (head, body) = sender.send_request(request).await.unwrap().into_parts();
             let body = body.collect().await.unwrap().to_bytes();
-            Reply { status: head.status.as_u16(), headers: head.headers, body }
+            Reply { protocol: head.version, status: head.status.as_u16(), headers: head.headers, body }
         };
         tokio::select! {
             biased;

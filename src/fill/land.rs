@@ -145,7 +145,7 @@ impl Fill {
                 let control = CacheControl::parse(&head.headers);
                 return match storable::admit(&job.rule, previous.status, &head.headers, &control) {
                     // What was for all has become somebody's own. A 304 has no body to give: each asks for itself.
-                    Admission::Own(why) => self.unshareable(job, began.as_of, why, head, Body::Empty, None),
+                    Admission::Own(why) => self.unshareable(job, began.as_of, why, head, None, None),
                     Admission::Store | Admission::ShareOnce(_) => self.renew(job, began, previous, &head.headers),
                 };
             }
@@ -166,19 +166,17 @@ impl Fill {
         }
         let mut once = match admission {
             Admission::Own(why) => {
-                return self.unshareable(job, began.as_of, why, head, Body::stream(relaxed(body)), own);
+                return self.unshareable(job, began.as_of, why, head, for_one(body), own);
             }
             Admission::ShareOnce(why) => Some(why),
             Admission::Store => None,
         };
         match body.framing() {
             Framing::UntilClose => {
-                let body = Body::stream(relaxed(body));
-                return self.unshareable(job, began.as_of, Unshareable::Unframed, head, body, own);
+                return self.unshareable(job, began.as_of, Unshareable::Unframed, head, for_one(body), own);
             }
             Framing::ContentLength(length) if length > self.settings.object_max as u64 => {
-                let body = Body::stream(relaxed(body));
-                return self.unshareable(job, began.as_of, Unshareable::TooLarge, head, body, own);
+                return self.unshareable(job, began.as_of, Unshareable::TooLarge, head, for_one(body), own);
             }
             _ => {}
         }
@@ -303,7 +301,7 @@ impl Fill {
         as_of: PurgeSeq,
         why: Unshareable,
         head: http::response::Parts,
-        body: Body,
+        body: Option<Body>,
         own: Own,
     ) -> Landed {
         self.metrics.not_stored(why.as_str());
@@ -329,7 +327,8 @@ impl Fill {
             | Unshareable::NoCache
             | Unshareable::TooLarge
             | Unshareable::Unframed => {
-                if let Some(own) = own {
+                // Without a place for a slow reader the leader asks again and waits for one.
+                if let (Some(own), Some(body)) = (own, body) {
                     // The client may have left; then nobody gets it, and the body's connection is closed.
                     drop(own.send((Response::from_parts(head, body), why)));
                 }
@@ -402,10 +401,9 @@ async fn tags(job: &Job, headers: &http::HeaderMap, body: &Bytes, is_searched: b
     .await
 }
 
-/// An answer that one client alone reads may be as slow as a passed one.
-fn relaxed(mut body: OriginBody) -> OriginBody {
-    body.relax();
-    body
+/// A body that one client alone reads, as slowly as a passed one, if there is a place for it.
+fn for_one(body: OriginBody) -> Option<Body> {
+    body.into_pass().map(Body::stream)
 }
 
 /// Reads a body up to `most` bytes; a larger one goes on as a stream from its first byte.
@@ -418,7 +416,8 @@ async fn read(mut body: OriginBody, most: usize) -> Result<Read, OriginError> {
             let begun = [whole.freeze(), data];
             let begun = begun.into_iter().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes)));
             let begun = StreamBody::new(stream::iter(begun));
-            return Ok(Read::TooLarge(Body::stream(Chain { first: Some(begun), then: relaxed(body) })));
+            let rest = body.into_pass();
+            return Ok(Read::TooLarge(rest.map(|then| Body::stream(Chain { first: Some(begun), then }))));
         }
         whole.extend_from_slice(&data);
     }

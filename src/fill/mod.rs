@@ -347,10 +347,10 @@ impl Fill {
     }
 }
 
-/// A body read whole, or the part of it that was read before it proved too large.
+/// A body read whole, or one that proved too large: as a stream from its first byte, if one reader may have it.
 pub(crate) enum Read {
     Whole(Bytes),
-    TooLarge(Body),
+    TooLarge(Option<Body>),
 }
 
 #[cfg(test)]

@@ -64,12 +64,18 @@ impl OriginBody {
     }
 
     /// Turns a fill that will not be stored into a pass: it may then go on for as long as it moves,
-    /// for its one reader may be slow, and nobody else waits for it.
-    pub fn relax(&mut self) {
+    /// for its one reader may be slow, and nobody else waits for it. So it must have a pass's place
+    /// among the connections, lest slow readers take the part that is left to fills. Nothing where no
+    /// place is free: the connection is closed, and the reader may ask again and queue for one.
+    pub fn into_pass(mut self) -> Option<Self> {
         if let Source::Wire(body) = &mut self.source {
+            if !body.lease.turn_into_pass() {
+                return None;
+            }
             body.limits.stillness = body.limits.relaxed;
             body.limits.deadline = None;
         }
+        Some(self)
     }
 }
 

@@ -159,6 +159,11 @@ impl Lease {
         self.seat.progress.has_client_failed()
     }
 
+    /// Takes a pass's place for a fill's answer that one client alone reads, if there is one.
+    pub(super) fn turn_into_pass(&mut self) -> bool {
+        self.pool.turn_into_pass(&mut self.seat.permit)
+    }
+
     /// The answer has ended as it should.
     pub(super) fn end(self) {
         let Seat { connection, progress, permit } = self.seat;

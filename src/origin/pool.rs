@@ -88,7 +88,7 @@ impl PoolStats {
 #[derive(Debug)]
 pub(super) struct Permit {
     _connection: OwnedSemaphorePermit,
-    _pass: Option<OwnedSemaphorePermit>,
+    pass: Option<OwnedSemaphorePermit>,
 }
 
 /// What passes and tunnels may have of a bound. They last as long as their clients like, so a part
@@ -194,7 +194,7 @@ impl Pool {
         if let Some(pass) = passes.map_or(Some(None), |passes| at_once(passes).map(Some))
             && let Some(connection) = at_once(&self.permits)
         {
-            return Ok(Permit { _connection: connection, _pass: pass });
+            return Ok(Permit { _connection: connection, pass });
         }
         let _place = Place::take(&self.stats.waiting, queue_max).ok_or(OriginError::QueueFull)?;
         let in_turn = |semaphore: &Arc<Semaphore>| {
@@ -206,9 +206,17 @@ impl Pool {
                 Some(passes) => Some(in_turn(passes).await),
                 None => None,
             };
-            Permit { _connection: in_turn(&self.permits).await, _pass: pass }
+            Permit { _connection: in_turn(&self.permits).await, pass }
         };
         timeout(self.settings.queue_timeout, permit).await.map_err(|_elapsed| OriginError::QueueTimeout)
+    }
+
+    /// Turns the permit of a fill into one of a pass, unless what passes has all its places taken.
+    pub(super) fn turn_into_pass(&self, permit: &mut Permit) -> bool {
+        if permit.pass.is_none() {
+            permit.pass = Arc::clone(&self.passes).try_acquire_owned().ok();
+        }
+        permit.pass.is_some()
     }
 
     /// Takes the freshest connection that is still usable, if any.

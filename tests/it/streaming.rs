@@ -139,3 +139,31 @@ async fn a_large_answer_that_fits_is_stored_whole() {
         assert_eq!(reply.field("content-length"), body.len().to_string());
     }
 }
+
+/// Answers too large to store go to one reader each, and he may be slow.
+#[tokio::test]
+async fn slow_readers_of_answers_too_large_leave_connections_to_the_fills() {
+    let stage = Stage::new()
+        .also("[memory]\nobject_max = \"1KiB\"\n[origin]\nconnections_max = 4\nqueue_timeout = \"1h\"\n")
+        .start()
+        .await;
+    let mut streams = Vec::new();
+    for n in 0..4 {
+        let target = format!("/store/products/prod_{n}");
+        let (pieces, answer) = Answer::pieces("application/json");
+        stage.origin.answer(&target, answer);
+        let mut client = stage.client(0).await;
+        client.send("GET", &target, &[], b"").await;
+        pieces.send(Bytes::from(vec![b'x'; 4096])).await.unwrap();
+        streams.push((client, pieces));
+        if n < 3 {
+            assert_eq!(streams[n].0.head().await.unwrap().detail(), "miss.too_large");
+        }
+    }
+    // Three stream. The fourth finds no place, and asks again as what it is: it waits for one.
+    stage.metric_reaches(0, "endcap_origin_connections", &[("state", "waiting")], 1.0).await;
+    assert_eq!(stage.get("/store/regions").await.detail(), "miss");
+    streams.remove(0);
+    let (fourth, _) = streams.last_mut().unwrap();
+    assert_eq!(fourth.head().await.unwrap().detail(), "pass.unshareable");
+}

@@ -300,6 +300,37 @@ async fn who_waits_too_long_is_queue_timeout_and_leaves_the_queue() {
 }
 
 #[tokio::test]
+async fn a_fill_that_one_reader_keeps_takes_a_place_of_the_passes() {
+    let fake = Fake::bind().await;
+    // Three of the four may pass.
+    let client = fake.client(|settings| settings.connections_max = 4);
+    let mut kept = Vec::new();
+    for n in 0..4 {
+        let (answer, mut peer) = join!(client.send(get("/"), Purpose::Fill), async {
+            let mut peer = fake.asked().await;
+            peer.say("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n").await;
+            peer
+        });
+        match answer.unwrap().into_body().into_pass() {
+            Some(body) => kept.push((body, peer)),
+            None => {
+                assert_eq!(n, 3);
+                peer.closed().await;
+            }
+        }
+    }
+    // The place that is left is for fills; what passes waits until one of the three has ended.
+    let (answer, ()) = join!(fill(&client, get("/")), async { fake.accept().await.answer("one").await });
+    assert_eq!(answer, found("one"));
+    let mut waiting = pin!(client.send(get("/"), Purpose::Pass));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    assert_eq!(client.stats().waiting(), 1);
+    drop(kept.pop());
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    assert_eq!(client.stats().waiting(), 0);
+}
+
+#[tokio::test]
 async fn a_stop_closes_what_is_idle_and_waits_for_what_is_in_use() {
     let fake = Fake::bind().await;
     let client = fake.client(|_| {});

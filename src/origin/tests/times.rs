@@ -147,8 +147,7 @@ async fn a_fill_that_became_a_pass_may_take_its_time() {
         peer.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
         peer
     });
-    let mut body = answer.unwrap().into_body();
-    body.relax();
+    let body = answer.unwrap().into_body().into_pass().expect("a place is free");
     let serve = async {
         sleep(3 * SHORT).await;
         peer.say("world").await;

@@ -16,12 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::policy::key::{KeyHash, KeyHashState};
+use crate::policy::key::KeyHash;
 
 /// Flights under way. `T` is what a flight lands.
 #[derive(Debug)]
 pub struct Flights<T> {
-    under_way: Mutex<HashMap<KeyHash, Follower<T>, KeyHashState>>,
+    under_way: Mutex<HashMap<KeyHash, Follower<T>>>,
     followers: AtomicUsize,
 }
 

@@ -45,7 +45,7 @@ impl Fill {
     /// which lease it has taken for that.
     pub(super) async fn fly(&self, job: &mut Job, own: Own) -> (Landed, Option<LeaseToken>) {
         // Between the look-up that missed and this flight another one may have landed.
-        if let Some(Slot::Entry(entry)) = self.l1.get(job.key.hash()) {
+        if let Some(Slot::Entry(entry)) = self.l1.get(job.key.text()) {
             if self.answers(job, &entry) {
                 return (Landed::Entry { entry, source: Source::L1, stored: true }, None);
             }
@@ -115,7 +115,7 @@ impl Fill {
             Verdict::Expired(_) => false,
         };
         if is_better {
-            self.l1.put(job.key.hash(), Slot::Entry(Arc::clone(&entry)));
+            self.l1.put(&job.key, Slot::Entry(Arc::clone(&entry)));
             return Some(entry);
         }
         job.know(entry);
@@ -260,13 +260,13 @@ impl Fill {
             self.remove(&job.key);
             return Landed::Entry { entry, source: Source::Origin(fill_status), stored: false };
         }
-        self.l1.put(job.key.hash(), Slot::Entry(Arc::clone(&entry)));
+        self.l1.put(&job.key, Slot::Entry(Arc::clone(&entry)));
         Landed::Entry { entry, source: Source::Origin(fill_status), stored: true }
     }
 
     /// Forgets a key in both tiers.
     fn remove(&self, key: &Key) {
-        self.l1.remove(key.hash());
+        self.l1.remove(key);
         let Some(shared) = self.shared.clone() else { return };
         let hash = key.hash();
         self.tasks.spawn(async move {
@@ -317,7 +317,7 @@ impl Fill {
             },
             _ => Slot::PassMarker { until: now + self.settings.pass_marker_ttl, why },
         };
-        self.l1.put(job.key.hash(), slot);
+        self.l1.put(&job.key, slot);
         match why {
             // The fill did not send what the answer varies by: the leader asks again, as itself.
             Unshareable::Vary | Unshareable::VaryStar | Unshareable::Encoding => {}
@@ -376,10 +376,7 @@ impl Fill {
         let failure = Arc::new(Failure { status, reason, answer });
         let until = self.clock.now() + self.settings.error_ttl;
         let previous = job.previous.clone();
-        self.l1.put(
-            job.key.hash(),
-            Slot::Failed { until, as_of, failure: Arc::clone(&failure), previous: previous.clone() },
-        );
+        self.l1.put(&job.key, Slot::Failed { until, as_of, failure: Arc::clone(&failure), previous: previous.clone() });
         Landed::Failed { failure, previous }
     }
 }

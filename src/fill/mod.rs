@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::origin::Origin;
 use crate::policy::entry::Entry;
 use crate::policy::freshness::{self, ExpiredReason, StaleReason, Verdict};
-use crate::policy::key::{Key, KeyHash};
+use crate::policy::key::Key;
 use crate::policy::purge::{PurgeSeq, Purged};
 use crate::policy::route::Rule;
 use crate::policy::storable::Unshareable;
@@ -192,14 +192,14 @@ impl Fill {
         })
     }
 
-    /// What L1 knows of a key.
-    pub fn look_up(&self, key: KeyHash) -> Option<Slot> {
+    /// What L1 knows of the key with this text.
+    pub fn look_up(&self, key: &[u8]) -> Option<Slot> {
         self.l1.get(key)
     }
 
     /// Whether a fill of a key is under way.
-    pub fn is_flying(&self, key: KeyHash) -> bool {
-        self.flights.is_under_way(key)
+    pub fn is_flying(&self, key: &Key) -> bool {
+        self.flights.is_under_way(key.hash())
     }
 
     /// What may be done with an entry now.
@@ -325,7 +325,7 @@ impl Fill {
                 () = fill.tasks.stopping().cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
-            if let Some(Slot::Entry(held)) = fill.l1.get(key.hash())
+            if let Some(Slot::Entry(held)) = fill.l1.get(key.text())
                 && Arc::ptr_eq(&held, &entry)
             {
                 fill.metrics.echoes.inc();

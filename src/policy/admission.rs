@@ -12,6 +12,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Version};
+use memchr::memchr;
 
 use super::framing::{self, HeadSizes};
 pub use super::refusal::Refusal;
@@ -136,7 +137,7 @@ pub fn normal_host(text: &str) -> Option<Cow<'_, str>> {
             (Cow::Owned(short), port)
         }
         None => {
-            let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let (name, port) = text.split_at(memchr(b':', text.as_bytes()).unwrap_or(text.len()));
             (Cow::Borrowed(is_name(name).then_some(name)?), port)
         }
     };
@@ -162,10 +163,18 @@ pub fn normal_host(text: &str) -> Option<Cow<'_, str>> {
     })
 }
 
+/// Labels with dots between them, and one behind them at most.
 fn is_name(name: &str) -> bool {
-    name.strip_suffix('.').unwrap_or(name).split('.').all(|label| {
-        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    })
+    let mut previous = b'.';
+    !name.is_empty()
+        && name.bytes().all(|byte| {
+            let before = std::mem::replace(&mut previous, byte);
+            match byte {
+                b'.' => before != b'.',
+                b'-' | b'_' => true,
+                _ => byte.is_ascii_alphanumeric(),
+            }
+        })
 }
 
 fn sizes(parts: &Parts, sizes: HeadSizes) -> Result<(), Refusal> {

@@ -3,8 +3,8 @@
 //! Invariant: the request of a fill is built from the key's text alone ([`Key::view`]). What is not in
 //! the key cannot reach the origin, so it cannot poison the entry.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
@@ -13,7 +13,8 @@ use super::plain::PlainHead;
 use super::query::canonical_locale;
 use super::route::{HeaderKind, KeyHeader, Rule};
 
-/// 128 bits of blake3 over a key's text. A shopper chooses the query string, so it must resist collisions.
+/// 128 bits of blake3 over a key's text: its name in the shared tier and the log. A shopper chooses the query
+/// string, so it must resist collisions; yet who finds an entry by it compares the text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash(u128);
 
@@ -42,60 +43,9 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// Hashes a [`KeyHash`] for a map: it is a hash already, so two secret multiplications are enough to
-/// keep those who choose keys from choosing buckets.
-#[derive(Clone, Debug)]
-pub struct KeyHashState {
-    secret: [u64; 2],
-}
-
-impl Default for KeyHashState {
-    fn default() -> Self {
-        let random = RandomState::new();
-        Self { secret: [random.hash_one(1_u8) | 1, random.hash_one(2_u8) | 1] }
-    }
-}
-
-impl BuildHasher for KeyHashState {
-    type Hasher = KeyHasher;
-
-    fn build_hasher(&self) -> KeyHasher {
-        KeyHasher { secret: self.secret, hash: 0 }
-    }
-}
-
-/// See [`KeyHashState`].
-#[derive(Debug)]
-pub struct KeyHasher {
-    secret: [u64; 2],
-    hash: u64,
-}
-
-impl Hasher for KeyHasher {
-    fn write_u128(&mut self, value: u128) {
-        #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
-        let (low, high) = (value as u64, (value >> 64) as u64);
-        let product = u128::from(low ^ self.secret[0]) * u128::from(self.secret[1]);
-        #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
-        let folded = (product as u64) ^ ((product >> 64) as u64);
-        self.hash = (folded ^ high).wrapping_mul(self.secret[0]).rotate_left(29);
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(self.secret[1]);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.hash
-    }
-}
-
-/// A key: its text, part by part with lengths in front, and the hash over it.
+/// A key: its text, part by part with lengths in front.
 #[derive(Clone)]
 pub struct Key {
-    hash: KeyHash,
     text: SmallVec<[u8; 256]>,
 }
 
@@ -135,74 +85,24 @@ impl Key {
         host: &str,
         headers: &HeaderMap,
     ) -> Result<Self, KeyTrouble> {
-        Self::build(rule, path, query, host, |header| header_value(header, headers))
-    }
-
-    /// As [`Key::of_request`], for a head that was read as bytes.
-    ///
-    /// # Errors
-    /// The same.
-    pub fn of_plain(rule: &Rule, head: &PlainHead<'_>) -> Result<Self, KeyTrouble> {
-        Self::build(rule, head.path, head.query, &head.host, |header| {
-            let same = |(name, _): &&(&str, &[u8])| name.eq_ignore_ascii_case(header.name.as_str());
-            let mut values = head.fields.iter().filter(same).map(|(_, value)| value.trim_ascii());
-            match (values.next(), values.next()) {
-                (_, Some(_)) => Err(KeyTrouble::HeaderRepeated),
-                (value, None) => Ok(value.filter(|value| !value.is_empty())),
-            }
-        })
-    }
-
-    fn build<'v>(
-        rule: &Rule,
-        path: &str,
-        query: Option<&str>,
-        host: &str,
-        value_of: impl Fn(&KeyHeader) -> Result<Option<&'v [u8]>, KeyTrouble>,
-    ) -> Result<Self, KeyTrouble> {
-        thread_local! {
-            static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
-        }
-        SCRATCH.with_borrow_mut(|text| {
-            text.clear();
-            push(text, rule.name.as_bytes());
-            push(text, path.as_bytes());
-            // The length is known when the canonical form is written.
-            let at = text.len();
-            push(text, b"");
-            if let Some(query) = query.filter(|query| !query.is_empty()) {
-                super::query::canonicalize(query, rule, text).map_err(KeyTrouble::Query)?;
-                let length = u32::try_from(text.len() - at - 4).expect("a request head is far below 4 GiB");
-                text[at..at + 4].copy_from_slice(&length.to_be_bytes());
-            }
-            push(text, if rule.host_in_key { host.as_bytes() } else { b"" });
-            let answered_here = |header: &&KeyHeader| header.kind == HeaderKind::Origin && rule.cors.is_some();
-            for header in rule.headers.iter().filter(|header| !answered_here(header)) {
-                if let Some(value) = value_of(header)? {
-                    push(text, header.name.as_str().as_bytes());
-                    match (header.kind, std::str::from_utf8(value)) {
-                        (HeaderKind::Locale, Ok(locale)) => push(text, canonical_locale(locale).as_bytes()),
-                        _ => push(text, value),
-                    }
-                }
-            }
-            Ok(Self { hash: KeyHash::of(text), text: SmallVec::from_slice(text) })
-        })
+        let value_of = |header: &KeyHeader| header_value(header, headers);
+        with_text(rule, path, query, host, value_of, |text| Self { text: SmallVec::from_slice(text) })
     }
 
     /// Takes up a key's text as it was stored; `None` when it is not one.
     pub fn from_text(text: &[u8]) -> Option<Self> {
-        let key = Self { hash: KeyHash::of(text), text: SmallVec::from_slice(text) };
+        let key = Self { text: SmallVec::from_slice(text) };
         key.view().map(|_| ())?;
         Some(key)
     }
 
-    /// The hash by which tiers find the entry.
+    /// The name of the entry in the shared tier and in the log. It is worked out anew at each call: no hit
+    /// needs it.
     pub fn hash(&self) -> KeyHash {
-        self.hash
+        KeyHash::of(&self.text)
     }
 
-    /// The whole key, compared when an entry comes from a shared tier.
+    /// The whole key: two requests are one question only if it is the same in both.
     pub fn text(&self) -> &[u8] {
         &self.text
     }
@@ -229,8 +129,63 @@ impl Key {
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("hash", &self.hash).field("view", &self.view()).finish()
+        f.debug_struct("Key").field("hash", &self.hash()).field("view", &self.view()).finish()
     }
+}
+
+/// Shows the text of a plain request's key, the same that [`Key::of_request`] would hold, without a copy.
+///
+/// # Errors
+/// As [`Key::of_request`].
+pub fn with_plain<T>(rule: &Rule, head: &PlainHead<'_>, show: impl FnOnce(&[u8]) -> T) -> Result<T, KeyTrouble> {
+    let value_of = |header: &KeyHeader| {
+        let same = |(name, _): &&(&[u8], &[u8])| name.eq_ignore_ascii_case(header.name.as_str().as_bytes());
+        let mut values = head.fields.iter().filter(same).map(|(_, value)| *value);
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err(KeyTrouble::HeaderRepeated),
+            (value, None) => Ok(value.filter(|value| !value.is_empty())),
+        }
+    };
+    with_text(rule, head.path, head.query, &head.host, value_of, show)
+}
+
+/// Writes a key's text, in memory that a thread uses again and again.
+fn with_text<'v, T>(
+    rule: &Rule,
+    path: &str,
+    query: Option<&str>,
+    host: &str,
+    value_of: impl Fn(&KeyHeader) -> Result<Option<&'v [u8]>, KeyTrouble>,
+    show: impl FnOnce(&[u8]) -> T,
+) -> Result<T, KeyTrouble> {
+    thread_local! {
+        static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    TEXT.with_borrow_mut(|text| {
+        text.clear();
+        push(text, rule.name.as_bytes());
+        push(text, path.as_bytes());
+        // The length is known when the canonical form is written.
+        let at = text.len();
+        push(text, b"");
+        if let Some(query) = query.filter(|query| !query.is_empty()) {
+            super::query::canonicalize(query, rule, text).map_err(KeyTrouble::Query)?;
+            let length = u32::try_from(text.len() - at - 4).expect("a request head is far below 4 GiB");
+            text[at..at + 4].copy_from_slice(&length.to_be_bytes());
+        }
+        push(text, if rule.host_in_key { host.as_bytes() } else { b"" });
+        let answered_here = |header: &&KeyHeader| header.kind == HeaderKind::Origin && rule.cors.is_some();
+        for header in rule.headers.iter().filter(|header| !answered_here(header)) {
+            if let Some(value) = value_of(header)? {
+                push(text, header.name.as_str().as_bytes());
+                match (header.kind, std::str::from_utf8(value)) {
+                    (HeaderKind::Locale, Ok(locale)) => push(text, canonical_locale(locale).as_bytes()),
+                    _ => push(text, value),
+                }
+            }
+        }
+        Ok(show(text))
+    })
 }
 
 /// The one value of a kept header, white space around it dropped; an empty one equals an absent one.

@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::policy::classify::{self, PassReason, Plan};
 use crate::policy::entry::Entry;
 use crate::policy::freshness::{ExpiredReason, Verdict};
-use crate::policy::key::Key;
+use crate::policy::key::{self, Key};
 use crate::policy::outcome::Outcome;
 use crate::policy::plain::PlainHead;
 use crate::policy::route::{Policy, Routes, Rule};
@@ -85,8 +85,8 @@ impl Handler for Server {
         if rule.cors.is_some() && request.has("origin") {
             return None;
         }
-        let key = Key::of_plain(rule, request).ok()?;
-        let Some(Slot::Entry(entry)) = self.fill.look_up(key.hash()) else { return None };
+        let found = key::with_plain(rule, request, |key| self.fill.look_up(key)).ok()?;
+        let Some(Slot::Entry(entry)) = found else { return None };
         let now = self.clock.now();
         if self.fill.judge(&entry, now) != Verdict::Fresh {
             return None;
@@ -120,7 +120,7 @@ impl Server {
 
     /// The common case: no I/O, no wait, no copy of the body.
     fn hit(&self, asks: &Asks<'_>, key: &Key) -> Option<(Said, Response<Body>)> {
-        let Some(Slot::Entry(entry)) = self.fill.look_up(key.hash()) else { return None };
+        let Some(Slot::Entry(entry)) = self.fill.look_up(key.text()) else { return None };
         let fresh = self.fill.judge(&entry, self.clock.now()) == Verdict::Fresh;
         fresh.then(|| self.serve(asks, &entry, Said::new(Outcome::Hit)))
     }
@@ -136,7 +136,7 @@ impl Server {
         let now = self.clock.now();
         let asks = Asks::of(rule, &request);
         let mut expired = None;
-        let previous = match self.fill.look_up(key.hash()) {
+        let previous = match self.fill.look_up(key.text()) {
             Some(Slot::Entry(entry)) => match self.fill.judge(&entry, now) {
                 Verdict::Fresh => return self.serve(&asks, &entry, Said::new(Outcome::Hit)),
                 Verdict::Stale(why) => {
@@ -155,7 +155,7 @@ impl Server {
                 let backs_off = is_answered && now < until;
                 // When the back-off is over one request tries again, and may wait long for a dead origin;
                 // the others need not wait with it for what they would be served in the end.
-                let tries_again = is_answered && !backs_off && self.fill.is_flying(key.hash());
+                let tries_again = is_answered && !backs_off && self.fill.is_flying(key);
                 let verdict = previous.as_ref().map(|entry| (entry, self.fill.judge(entry, now)));
                 match verdict {
                     Some((entry, Verdict::Fresh | Verdict::Stale(_))) => {

@@ -62,7 +62,8 @@ pub(super) struct Io {
 
 /// Answers plain requests with bytes.
 pub(super) trait Ready: Send + Sync {
-    /// Writes the head and gives the body of the answer to a whole head; `None` leaves it to hyper.
+    /// Writes the head and gives the body of the answer to bytes that are one whole plain head; `None`
+    /// leaves them to hyper.
     fn ready(&self, request: &[u8], head: &mut Vec<u8>) -> Option<Bytes>;
 }
 
@@ -134,7 +135,7 @@ impl Io {
             && self.state.is_between()
     }
 
-    /// Answers what has just been read and found good, if it is one plain request whose answer is ready.
+    /// Answers what has just been read, if it is one plain request whose answer is ready.
     fn answer(&mut self, head: &[u8]) -> bool {
         let Some(ready) = &self.ready else { return false };
         self.unsent = Unsent { head: std::mem::take(&mut self.unsent.head), sent: 0, body: Bytes::new() };
@@ -203,7 +204,10 @@ impl Io {
 
     /// Takes new bytes; gives hyper at once what is good, and holds the rest.
     fn take(&mut self, bytes: &[u8], cursor: &mut ReadBufCursor<'_>) {
-        let is_between = self.is_between();
+        if self.is_between() && self.answer(bytes) {
+            // Nothing for hyper: it goes on waiting for its next head.
+            return;
+        }
         let Some(framing) = self.framing.as_mut().filter(|_| !self.state.is_tunnel()) else {
             return cursor.put_slice(bytes);
         };
@@ -212,10 +216,6 @@ impl Io {
             return self.scan_held();
         }
         let found = framing.scan(bytes);
-        if is_between && found.fault.is_none() && found.pass == bytes.len() && self.answer(bytes) {
-            // Nothing for hyper: it goes on waiting for its next head.
-            return;
-        }
         let (good, rest) = bytes.split_at(found.pass);
         cursor.put_slice(good);
         if let Some(fault) = found.fault {

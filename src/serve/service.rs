@@ -87,8 +87,9 @@ impl<H: Handler> Ready for Service<H> {
             // The answer must say that the connection ends.
             return None;
         }
-        let request = PlainHead::parse(request)?;
-        let served = &self.shared.limits.head.hosts;
+        let limits = &self.shared.limits.head;
+        let request = PlainHead::parse(request, limits.sizes)?;
+        let served = &limits.hosts;
         if !served.is_empty() && !served.iter().any(|host| *host == request.host) {
             return None;
         }

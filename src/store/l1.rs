@@ -1,12 +1,14 @@
 //! L1: entries in this process, bounded by bytes.
 
+use std::hash::RandomState;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use moka::sync::Cache;
 
 use crate::fill::Failure;
 use crate::policy::entry::Entry;
-use crate::policy::key::{KeyHash, KeyHashState};
+use crate::policy::key::Key;
 use crate::policy::purge::PurgeSeq;
 use crate::policy::storable::Unshareable;
 use crate::policy::time::Timestamp;
@@ -50,11 +52,15 @@ impl Slot {
     }
 }
 
-/// The in-process tier. Freshness is judged at read: nothing here expires by time, and what is old
+/// The in-process tier. An entry is found by a hash with a secret of this process, so that those who choose
+/// keys cannot choose buckets, and told from others by its whole key, so that no hash need be beyond
+/// collision.
+///
+/// Freshness is judged at read: nothing here expires by time, and what is old
 /// makes room for what is asked for (TinyLFU).
 #[derive(Debug)]
 pub struct L1 {
-    cache: Cache<KeyHash, Slot, KeyHashState>,
+    cache: Cache<Bytes, Slot, RandomState>,
 }
 
 impl L1 {
@@ -63,23 +69,27 @@ impl L1 {
         let cache = Cache::builder()
             .max_capacity(capacity)
             .weigher(|_, slot: &Slot| slot.weight())
-            .build_with_hasher(KeyHashState::default());
+            .build_with_hasher(RandomState::new());
         Self { cache }
     }
 
-    /// What is known of a key.
-    pub fn get(&self, key: KeyHash) -> Option<Slot> {
-        self.cache.get(&key)
+    /// What is known of the key with this text.
+    pub fn get(&self, key: &[u8]) -> Option<Slot> {
+        self.cache.get(key)
     }
 
     /// Puts something in place of what was known.
-    pub fn put(&self, key: KeyHash, slot: Slot) {
-        self.cache.insert(key, slot);
+    pub fn put(&self, key: &Key, slot: Slot) {
+        let text = match &slot {
+            Slot::Entry(entry) => entry.key.clone(),
+            Slot::PassMarker { .. } | Slot::Failed { .. } => Bytes::copy_from_slice(key.text()),
+        };
+        self.cache.insert(text, slot);
     }
 
     /// Forgets a key.
-    pub fn remove(&self, key: KeyHash) {
-        self.cache.invalidate(&key);
+    pub fn remove(&self, key: &Key) {
+        self.cache.invalidate(key.text());
     }
 
     /// Keys known, as of the last housekeeping.

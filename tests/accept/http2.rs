@@ -94,12 +94,13 @@ async fn an_idle_connection_is_closed_but_not_a_busy_one() {
     let mut sender = connect(&stage).await;
     let held = sender.send_request(Request::get("http://a/hold").body(empty()).unwrap());
     let release = async {
-        tokio::time::sleep(SHORT * 4).await;
+        until(|| stage.calls() == 1).await;
+        stage.outlast(3).await;
         stage.seen.gate.add_permits(1);
     };
     let (answer, ()) = tokio::join!(held, release);
     assert_eq!(text(answer.unwrap()).await.1, "released");
-    assert_eq!(stage.ends(1).await, [ConnectionEnd::IdleTimeout]);
+    assert_eq!(stage.ends(4).await[3], ConnectionEnd::IdleTimeout);
 }
 
 #[tokio::test]

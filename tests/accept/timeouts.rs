@@ -1,7 +1,9 @@
 use endcap::serve::accept::{ConnectionEnd, ConnectionLimits};
 
-use super::stage::{DEADLINE, SHORT, Stage, limits};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::stage::{DEADLINE, SHORT, Stage, limits, until};
 
 #[tokio::test]
 async fn a_silent_client_is_closed() {
@@ -21,22 +23,23 @@ async fn a_head_must_be_whole_in_time_however_it_drips() {
         client.send(start).await;
         client.ended().await;
     }
-    // Bytes that keep coming do not help.
+    assert_eq!(stage.ends(3).await, [ConnectionEnd::HeadTimeout; 3]);
+    assert_eq!(stage.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_head_whose_bytes_keep_coming_gets_no_more_time() {
+    let mut limits = ConnectionLimits { head_timeout: SHORT, ..limits() };
+    // No size ends it before its time does.
+    limits.head.sizes.head_bytes_max = 1 << 30;
+    let stage = Stage::new(limits);
     let mut client = stage.connect().await;
     client.send("GET / HTTP/1.1\r\nx: ").await;
     let (mut reader, mut writer) = client.stream.split();
-    let drip = async {
-        while tokio::io::AsyncWriteExt::write_all(&mut writer, b"x").await.is_ok() {
-            tokio::time::sleep(SHORT / 10).await;
-        }
-    };
-    let mut sink = Vec::new();
-    tokio::select! {
-        _ = reader.read_buf(&mut sink) => {}
-        () = drip => {}
-        () = tokio::time::sleep(DEADLINE) => panic!("still open"),
-    }
-    assert_eq!(stage.ends(4).await, [ConnectionEnd::HeadTimeout; 4]);
+    let drip = async { while writer.write_all(b"x").await.is_ok() {} };
+    let gone = async { while reader.read(&mut [0; 1024]).await.is_ok_and(|length| length > 0) {} };
+    timeout(DEADLINE, async { tokio::join!(drip, gone) }).await.expect("a close");
+    assert_eq!(stage.ends(1).await, [ConnectionEnd::HeadTimeout]);
     assert_eq!(stage.calls(), 0);
 }
 
@@ -48,11 +51,11 @@ async fn a_second_head_has_its_own_deadline() {
     for _ in 0..3 {
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         client.answer().await;
-        tokio::time::sleep(SHORT * 2).await;
+        stage.outlast(2).await;
     }
     client.send("GET / HTTP/1.1\r\n").await;
     client.ended().await;
-    assert_eq!(stage.ends(1).await, [ConnectionEnd::HeadTimeout]);
+    assert_eq!(stage.ends(7).await, [ConnectionEnd::HeadTimeout; 7]);
 }
 
 #[tokio::test]
@@ -60,12 +63,13 @@ async fn an_idle_connection_is_closed_but_not_a_busy_one() {
     let stage = Stage::new(ConnectionLimits { idle_timeout: SHORT, head_timeout: SHORT, ..limits() });
     let mut client = stage.connect().await;
     client.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    until(|| stage.calls() == 1).await;
     // The handler takes its time, longer than any timeout of a silent client.
-    tokio::time::sleep(SHORT * 4).await;
+    stage.outlast(3).await;
     stage.seen.gate.add_permits(1);
     assert_eq!(client.answer().await.body, "released");
     client.ended().await;
-    assert_eq!(stage.ends(1).await, [ConnectionEnd::IdleTimeout]);
+    assert_eq!(stage.ends(4).await[3], ConnectionEnd::IdleTimeout);
 }
 
 #[tokio::test]
@@ -80,17 +84,24 @@ async fn a_client_that_takes_nothing_is_closed() {
 
 #[tokio::test]
 async fn a_slow_client_that_takes_something_goes_on() {
-    let stage = Stage::new(ConnectionLimits { write_timeout: SHORT * 3, idle_timeout: SHORT, ..limits() });
+    let stage = Stage::new(ConnectionLimits { write_timeout: SHORT, idle_timeout: SHORT, ..limits() });
     let mut client = stage.connect().await;
-    client.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut piece = vec![0; 4 << 20];
-    // Longer in all than either timeout, with something taken in between.
-    for _ in 0..7 {
-        client.stream.read_exact(&mut piece).await.unwrap();
-        tokio::time::sleep(SHORT).await;
+    client.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut piece = vec![0; 64 << 10];
+    for stalled in 1..=2 {
+        let mut other = stage.connect().await;
+        other.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        // Longer than it takes to end one that takes nothing, with something taken in between.
+        let is_over = || stage.seen.closed.lock().unwrap().len() == stalled;
+        timeout(DEADLINE, async {
+            while !is_over() {
+                client.stream.read_exact(&mut piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("the other is ended");
     }
-    let mut rest = Vec::new();
-    client.stream.read_to_end(&mut rest).await.unwrap();
-    assert!(rest.len() >= 4 << 20);
-    assert_eq!(stage.ends(1).await, [ConnectionEnd::IdleTimeout]);
+    client.stream.read_exact(&mut piece).await.unwrap();
+    assert_eq!(stage.ends(2).await, [ConnectionEnd::WriteTimeout; 2]);
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::stage::{Answer, Stage, within};
 
+/// A route whose answers serve for an hour when the origin fails.
+const THINGS: &str = "[route.things]\npaths = [\"/things\"]\nttl = \"1h\"\nsie = \"1h\"\n";
+
 #[tokio::test]
 async fn when_the_origin_is_down_the_stale_answer_serves_within_its_window() {
     let stage = Stage::new().start().await;
@@ -192,4 +195,49 @@ async fn a_refresh_that_fails_leaves_the_stale_answer_in_its_window() {
     stage.advance(Duration::from_secs(1));
     assert_eq!(stage.get("/store/products").await.detail(), "stale.origin_status");
     stage.origin.asked(3).await;
+}
+
+/// Gateways and frameworks mark their error pages `no-store`, and load balancers set a cookie on them.
+#[tokio::test]
+async fn an_error_page_that_may_not_be_stored_leaves_stale_if_error_alone() {
+    for (name, value) in [("cache-control", "private, no-store"), ("set-cookie", "lb=1")] {
+        let stage = Stage::new().config(THINGS).start().await;
+        stage.get("/things").await;
+        stage.origin.answer("/things", Answer::status(503).header(name, value));
+        stage.purge("hard", &["route:things"]).await;
+        for _ in 0..3 {
+            let reply = stage.get("/things").await;
+            assert_eq!((reply.status, reply.detail()), (200, "stale_error.origin_status".to_owned()), "{name}");
+        }
+        assert_eq!(stage.origin.total(), 2, "the failure is shared for error_ttl");
+    }
+}
+
+#[tokio::test]
+async fn after_a_purge_the_origin_is_asked_even_if_it_failed_a_moment_ago() {
+    let stage = Stage::new().config(THINGS).start().await;
+    stage.get("/things").await;
+    stage.purge("hard", &["route:things"]).await;
+    stage.origin.answer("/things", Answer::status(500));
+    assert_eq!(stage.get("/things").await.detail(), "stale_error.origin_status");
+    stage.origin.answer("/things", Answer::json(r#"{"version":2}"#));
+    stage.purge("hard", &["route:things"]).await;
+    assert_eq!(stage.get("/things").await.version(), 2);
+}
+
+/// A dead origin that hangs: who asks for what may be served stale need not wait with the one who tries.
+#[tokio::test]
+async fn while_one_tries_a_hanging_origin_again_the_others_are_served() {
+    let stage = Stage::new().config(THINGS).start().await;
+    stage.get("/things").await;
+    stage.purge("hard", &["route:things"]).await;
+    stage.origin.answer("/things", Answer::status(500));
+    stage.get("/things").await;
+    let hold = stage.origin.hold("/things");
+    stage.advance_secs(2);
+    let trying = stage.begin("/things");
+    hold.arrived(1).await;
+    assert_eq!(within(stage.get("/things")).await.detail(), "stale_error.origin_status");
+    hold.release();
+    within(trying).await.unwrap();
 }

@@ -163,3 +163,16 @@ async fn jitter_spreads_lifetimes_but_within_its_share() {
     assert!(lifetimes.iter().all(|ttl| (108..=132).contains(ttl)), "{lifetimes:?}");
     assert!(lifetimes.iter().any(|ttl| *ttl != lifetimes[0]), "{lifetimes:?}");
 }
+
+#[tokio::test]
+async fn the_routes_cache_control_is_for_what_is_stored() {
+    let route = "[route.things]\npaths = [\"/things/{id}\"]\ncache_control = \"public, s-maxage=600\"\n";
+    let stage = Stage::new().config(route).start().await;
+    for status in [500, 429, 400, 403] {
+        let path = format!("/things/{status}");
+        stage.origin.answer(&path, Answer::status(status));
+        let said = stage.get(&path).await.field("cache-control");
+        assert!(!said.contains("s-maxage"), "{status}: {said}");
+    }
+    assert_eq!(stage.get("/things/1").await.field("cache-control"), "public, s-maxage=600");
+}

@@ -168,3 +168,16 @@ async fn a_304_that_sets_a_cookie_renews_nothing_for_all() {
     }
     assert_eq!(stage.origin.total(), 4);
 }
+
+#[tokio::test]
+async fn a_304_that_says_private_is_not_stored() {
+    let stage = Stage::new().start().await;
+    stage.origin.answer("/store/regions", Answer::json("{}").etag("\"a\""));
+    stage.get("/store/regions").await;
+    stage.purge("hard", &["list:region"]).await;
+    let renewed = "HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\ncache-control: private\r\n\r\n";
+    stage.origin.answer("/store/regions", Answer::raw(renewed));
+    stage.get("/store/regions").await;
+    stage.origin.answer("/store/regions", Answer::json(r#"{"version":2}"#).etag("\"b\""));
+    assert_eq!(stage.get("/store/regions").await.version(), 2);
+}

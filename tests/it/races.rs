@@ -195,3 +195,18 @@ async fn readers_and_purges_at_once_never_see_what_was_before_an_acknowledged_pu
         assert_eq!(within(reader).await.unwrap().status, 200);
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_a_purge_overtook_is_fresh_for_nobody_downstream() {
+    let route = "[route.things]\npaths = [\"/things\"]\ncache_control = \"public, s-maxage=600\"\n";
+    let stage = Stage::new().config(route).start().await;
+    stage.origin.answer("/things", Answer::json("{}").header("cdn-cache-control", "max-age=600"));
+    let hold = stage.origin.hold("/things");
+    let reader = stage.begin("/things");
+    hold.arrived(1).await;
+    stage.purge("hard", &["route:things"]).await;
+    hold.release();
+    let reply = within(reader).await.unwrap();
+    let said = (reply.field("cache-control"), reply.field("cdn-cache-control"));
+    assert_eq!(said, ("max-age=0, must-revalidate".to_owned(), String::new()));
+}

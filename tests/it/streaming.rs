@@ -167,3 +167,18 @@ async fn slow_readers_of_answers_too_large_leave_connections_to_the_fills() {
     let (fourth, _) = streams.last_mut().unwrap();
     assert_eq!(fourth.head().await.unwrap().detail(), "pass.unshareable");
 }
+
+/// Uploads that drip hold their connections to the origin for as long as they like.
+#[tokio::test]
+async fn slow_uploads_leave_connections_to_the_fills() {
+    let stage = Stage::new().also("[origin]\nconnections_max = 4\nqueue_timeout = \"1h\"\n").start().await;
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut client = stage.client(0).await;
+        client.write(b"POST /x HTTP/1.1\r\nhost: shop.example\r\ncontent-length: 1000000\r\n\r\nx").await;
+        slow.push(client);
+    }
+    stage.origin.received(3).await;
+    stage.metric_reaches(0, "endcap_origin_connections", &[("state", "waiting")], 5.0).await;
+    assert_eq!(stage.get("/store/regions").await.detail(), "miss");
+}

@@ -1,0 +1,134 @@
+//! What goes wrong and when, by seed: one fault at a time, each followed by calm until all have recovered.
+//!
+//! Two at once are another promise: a purge that was acknowledged in Redis' log is gone when Redis loses its
+//! data and the nodes that know of it die before they have put it back.
+
+use std::time::Duration;
+
+use super::dice::Dice;
+use super::stage::Run;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// Redis stops in the middle of everything and goes on later.
+    RedisFrozen(Duration),
+    /// Redis is killed and comes back with nothing.
+    RedisEmptied(Duration),
+    /// Redis is killed and comes back with all it had.
+    RedisRestarted(Duration),
+    /// A node is killed and comes back with its journal.
+    NodeKilled(usize, Duration),
+    /// The same while Redis is frozen: its journal holds purges that nobody else knows.
+    NodeKilledInFrost(usize, Duration),
+    OriginSlow(Duration),
+    OriginFails(Duration),
+}
+
+impl Fault {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::RedisFrozen(_) => "redis frozen",
+            Self::RedisEmptied(_) => "redis killed, back empty",
+            Self::RedisRestarted(_) => "redis killed, back with its data",
+            Self::NodeKilled(..) => "node killed",
+            Self::NodeKilledInFrost(..) => "node killed while redis is frozen",
+            Self::OriginSlow(_) => "origin slow",
+            Self::OriginFails(_) => "origin fails",
+        }
+    }
+}
+
+/// Faults without end: all kinds in a random order, then all again. How long they last is told by the time for
+/// which nodes trust what they know: shorter and longer.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    dice: Dice,
+    nodes: usize,
+    max_blind: Duration,
+    /// There is time for the longest.
+    is_long: bool,
+    ahead: Vec<Fault>,
+}
+
+impl Plan {
+    pub(crate) const fn new(dice: Dice, nodes: usize, max_blind: Duration, is_long: bool) -> Self {
+        Self { dice, nodes, max_blind, is_long, ahead: Vec::new() }
+    }
+
+    pub(crate) fn next(&mut self) -> Fault {
+        if self.ahead.is_empty() {
+            let dice = &mut self.dice;
+            let mut lasting =
+                |least: f64, most: f64| dice.between(self.max_blind.mul_f64(least), self.max_blind.mul_f64(most));
+            let mut faults = vec![
+                Fault::RedisFrozen(lasting(0.1, 0.9)),
+                // Longer than it takes any node to go blind; the longest, until no excuse is left when it ends.
+                Fault::RedisFrozen(lasting(1.5, if self.is_long { 14.0 } else { 4.0 })),
+                Fault::RedisEmptied(lasting(0.0, 2.0)),
+                Fault::RedisRestarted(lasting(0.0, 2.0)),
+                Fault::NodeKilled(0, lasting(0.0, 1.0)),
+                Fault::NodeKilledInFrost(0, lasting(1.0, 2.0)),
+                Fault::OriginSlow(lasting(1.0, 3.0)),
+                Fault::OriginFails(lasting(0.5, 2.0)),
+            ];
+            for fault in &mut faults {
+                if let Fault::NodeKilled(node, _) | Fault::NodeKilledInFrost(node, _) = fault {
+                    *node = dice.below(self.nodes);
+                }
+            }
+            dice.shuffle(&mut faults);
+            self.ahead = faults;
+        }
+        self.ahead.pop().expect("it was filled")
+    }
+}
+
+impl Run {
+    /// Has a fault happen, and returns when it is over.
+    pub(crate) async fn suffer(&self, fault: Fault) -> anyhow::Result<()> {
+        let fleet = &self.fleet;
+        match fault {
+            Fault::RedisFrozen(lasts) => {
+                fleet.freeze_redis();
+                tokio::time::sleep(lasts).await;
+                fleet.thaw_redis();
+            }
+            Fault::RedisEmptied(lasts) => {
+                fleet.kill_redis(true)?;
+                tokio::time::sleep(lasts).await;
+                fleet.start_redis().await?;
+            }
+            Fault::RedisRestarted(lasts) => {
+                fleet.kill_redis(false)?;
+                tokio::time::sleep(lasts).await;
+                fleet.start_redis().await?;
+            }
+            Fault::NodeKilled(node, lasts) => {
+                fleet.kill_node(node);
+                tokio::time::sleep(lasts).await;
+                fleet.start_node(node).await?;
+            }
+            Fault::NodeKilledInFrost(node, lasts) => {
+                fleet.freeze_redis();
+                tokio::time::sleep(lasts).await;
+                fleet.kill_node(node);
+                fleet.start_node(node).await?;
+                tokio::time::sleep(lasts).await;
+                fleet.thaw_redis();
+            }
+            Fault::OriginSlow(lasts) => {
+                self.shop.set_slow(true);
+                tokio::time::sleep(lasts).await;
+                self.shop.set_slow(false);
+            }
+            Fault::OriginFails(lasts) => {
+                self.book().origin_fails(self.now());
+                self.shop.set_failing(true);
+                tokio::time::sleep(lasts).await;
+                self.shop.set_failing(false);
+                self.book().origin_mends(self.now());
+            }
+        }
+        Ok(())
+    }
+}

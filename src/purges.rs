@@ -12,6 +12,10 @@ use crate::policy::purge::{Marked, PurgeIndex, PurgeSeq, Purged};
 use crate::policy::tags::TagHash;
 use crate::policy::time::Timestamp;
 
+/// What other nodes' journals may take to come into a log that can be reached again: a replay is tried each
+/// second, on a connection that is made anew.
+const JOURNALS_COME: Duration = Duration::from_secs(3);
+
 /// A [`PurgeIndex`] behind a lock that is held for compares only, never over I/O.
 #[derive(Debug)]
 pub struct Purges {
@@ -26,6 +30,10 @@ pub struct Purges {
     max_blind: Option<Duration>,
     /// From when on the node is blind, in milliseconds.
     blind_from: AtomicU64,
+    /// Until when it stays so although it reads the log again, in milliseconds.
+    blind_until: AtomicU64,
+    /// A read has failed since the log was last read to its end.
+    is_cut_off: AtomicBool,
 }
 
 impl Purges {
@@ -40,13 +48,26 @@ impl Purges {
             journaled: AtomicU64::new(0),
             max_blind,
             blind_from: AtomicU64::new(if max_blind.is_some() { 0 } else { u64::MAX }),
+            blind_until: AtomicU64::new(0),
+            is_cut_off: AtomicBool::new(false),
         }
+    }
+
+    /// The log could not be read.
+    pub fn cut_off(&self) {
+        self.is_cut_off.store(true, Ordering::Release);
     }
 
     /// The log has been read to its end, by a read that was sent at `asked`: from here on the index can
     /// judge what others have stored.
+    ///
+    /// A node that was cut off for so long that it went blind stays blind a little longer: others were cut off
+    /// too, and what they acknowledged meanwhile is in their journals and not yet in the log.
     pub fn confirmed(&self, asked: Timestamp) {
         if let Some(max_blind) = self.max_blind {
+            if self.is_cut_off.swap(false, Ordering::AcqRel) && self.is_blind(asked) {
+                self.blind_until.fetch_max((asked + JOURNALS_COME).as_millis(), Ordering::AcqRel);
+            }
             self.blind_from.fetch_max((asked + max_blind).as_millis(), Ordering::AcqRel);
         }
         self.is_caught_up.store(true, Ordering::Release);
@@ -57,9 +78,11 @@ impl Purges {
         self.is_caught_up.load(Ordering::Acquire)
     }
 
-    /// Whether the node has not been able to confirm for too long that it knows of all purges.
+    /// Whether the node has not been able to confirm for too long that it knows of all purges, or has been so
+    /// a moment ago.
     pub fn is_blind(&self, now: Timestamp) -> bool {
-        now.as_millis() >= self.blind_from.load(Ordering::Acquire)
+        let now = now.as_millis();
+        now >= self.blind_from.load(Ordering::Acquire) || now < self.blind_until.load(Ordering::Acquire)
     }
 
     /// Whether a purge may have been missed of an entry whose fill began then: blind, the node trusts

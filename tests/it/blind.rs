@@ -1,6 +1,6 @@
 //! A node that is cut off from the purge log knows it. Invariant: staleness has a bound.
 
-use crate::stage::{Answer, Stage, until};
+use crate::stage::{Answer, Stage, until, within};
 
 const LIST: &str = "/store/products";
 
@@ -34,7 +34,42 @@ async fn what_is_older_than_the_bound_is_asked_for_again() {
     // Sight is back: all of it counts again, and nobody asks the origin for it.
     stage.advance_secs(60);
     stage.redis().run().await;
-    until("it sees again", async || stage.metric(0, "endcap_blind", &[]).await == 0.0).await;
+    sees_again(&stage, 0).await;
+}
+
+/// Waits until the node follows the log, and for what it waits for itself: that others bring their journals.
+async fn sees_again(stage: &Stage, node: usize) {
+    until("it follows", async || stage.status(node).await["purges"]["connected"] == true).await;
+    assert_eq!(stage.metric(node, "endcap_blind", &[]).await, 1.0);
+    stage.advance_secs(3);
+    until("it sees again", async || stage.metric(node, "endcap_blind", &[]).await == 0.0).await;
+}
+
+/// Found by the black box: what is acknowledged by a journal while all are cut off is in the log only a moment
+/// after the log is back, and until then the other nodes took what they had for fresh.
+#[tokio::test]
+async fn sight_comes_back_after_the_journals_of_others() {
+    let stage = Stage::new().redis().await.journals().nodes(2).variable("ENDCAP_PURGE__MAX_BLIND", "5s");
+    let stage = stage.variable("ENDCAP_PURGE__ACK_TIMEOUT", "200ms").variable("ENDCAP_REDIS__CONNECT_TIMEOUT", "200ms");
+    let mut stage = stage.start().await;
+    stage.get_from(1, LIST).await;
+    stage.settled(1).await;
+    stage.redis().pause();
+    stage.origin.publish(2);
+    // The first one is sent and will be in the log; from then on the log is spared.
+    for tags in [["other"], ["list:product"]] {
+        let said = stage.try_purge(0, "hard", &tags).await;
+        assert_eq!(said.status, 202, "{}", said.text());
+    }
+    // The node that acknowledged it is down with its journal when the log is back.
+    within(stage.node(0).stop()).await;
+    until("the follower notices", async || stage.status(1).await["purges"]["connected"] == false).await;
+    stage.advance_secs(60);
+    stage.redis().resume();
+    until("it follows", async || stage.status(1).await["purges"]["connected"] == true).await;
+    let reply = stage.get_from(1, LIST).await;
+    assert_eq!((reply.detail(), reply.version()), ("miss.blind".to_owned(), 2));
+    sees_again(&stage, 1).await;
 }
 
 #[tokio::test]

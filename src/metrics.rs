@@ -70,6 +70,7 @@ struct Gauges {
     purge_marks: IntGauge,
     journaled: IntGauge,
     blind: IntGauge,
+    log_evictable: IntGauge,
     origin_connections: IntGaugeVec,
     log_lag_ms: prometheus::Gauge,
     uptime: prometheus::Gauge,
@@ -94,6 +95,8 @@ pub struct Readings {
     pub journaled: u64,
     /// The node is cut off from the purge log for too long.
     pub is_blind: bool,
+    /// Redis could evict the purge log.
+    pub log_evictable: bool,
     /// Connections to the origin: open, idle, and requests waiting for one.
     pub origin: [u64; 3],
     /// Since the follower last heard from the log.
@@ -286,6 +289,11 @@ impl Metrics {
                     "endcap_blind",
                     "1 while this node has not confirmed for max_blind that it knows of all purges.",
                 ),
+                log_evictable: gauge(
+                    &registry,
+                    "endcap_log_evictable",
+                    "1 while Redis has a maxmemory-policy that could evict the purge log.",
+                ),
                 origin_connections: register(
                     &registry,
                     IntGaugeVec::new(
@@ -473,6 +481,7 @@ impl Metrics {
         gauges.purge_marks.set(number(readings.purge_marks));
         gauges.journaled.set(i64::try_from(readings.journaled).unwrap_or(i64::MAX));
         gauges.blind.set(readings.is_blind.into());
+        gauges.log_evictable.set(readings.log_evictable.into());
         for (state, value) in ["open", "idle", "waiting"].iter().zip(readings.origin) {
             gauges.origin_connections.with_label_values(&[state]).set(i64::try_from(value).unwrap_or(i64::MAX));
         }

@@ -34,7 +34,7 @@ use crate::serve::log::{Lines, RequestLog};
 use crate::store::SharedStore;
 use crate::store::l1::L1;
 use crate::store::memory::MemoryStore;
-use crate::store::redis::{RedisSettings, RedisStore};
+use crate::store::redis::{Address, Credentials, Eviction, RedisSettings, RedisStore, Tls, Topology};
 use crate::store::wire::Codec;
 use crate::tasks::Tasks;
 
@@ -114,7 +114,7 @@ impl Node {
         let metrics = Metrics::new(config.routes.rules());
         metrics.declare_ends(ConnectionEnd::ALL.map(ConnectionEnd::as_str));
         let keep = config.routes.lifetime_max() + KEEP_MARGIN;
-        let (log, shared, durable) = stores(config, &clock)?;
+        let Stores { log, shared, durable, eviction } = stores(config, &clock, &tasks)?;
         let index = PurgeIndex::new(config.purge.soft_grace, config.purge.marks_max, keep);
         // A log in memory cannot be cut off from its only reader.
         let max_blind = (durable == Durable::Log).then_some(config.purge.max_blind);
@@ -193,6 +193,7 @@ impl Node {
             pool,
             metrics: Arc::clone(&metrics),
             following: following.clone(),
+            eviction,
             started: clock.now(),
             clock: Arc::clone(&clock),
             retiring: retiring.clone(),
@@ -274,33 +275,66 @@ fn journal(config: &Config) -> Result<Option<Journal>, StartError> {
     Ok(Some(journal))
 }
 
-type Stores = (Arc<dyn SharedStore>, Option<Arc<dyn SharedStore>>, Durable);
+struct Stores {
+    /// The purge log.
+    log: Arc<dyn SharedStore>,
+    /// The shared tier, where there is one.
+    shared: Option<Arc<dyn SharedStore>>,
+    /// Where an acknowledged purge is safe.
+    durable: Durable,
+    /// Whether the log could be evicted, where there is somebody who would.
+    eviction: Option<watch::Receiver<Eviction>>,
+}
 
-/// The purge log, the shared tier, and where an acknowledged purge is safe.
-fn stores(config: &Config, clock: &Arc<dyn Clock>) -> Result<Stores, StartError> {
+fn stores(config: &Config, clock: &Arc<dyn Clock>, tasks: &Tasks) -> Result<Stores, StartError> {
     let Some(redis) = &config.redis else {
-        return Ok((Arc::new(MemoryStore::new(Arc::clone(clock))), None, Durable::Memory));
+        let log = Arc::new(MemoryStore::new(Arc::clone(clock)));
+        return Ok(Stores { log, shared: None, durable: Durable::Memory, eviction: None });
+    };
+    let credentials = |username: &Option<String>, password: &Option<config::Secret>| Credentials {
+        username: username.clone(),
+        password: password.as_ref().map(|password| password.expose().to_owned()),
     };
     let settings = RedisSettings {
-        address: match &redis.server {
-            config::RedisServer::Tcp(host, port) => redis::ConnectionAddr::Tcp(host.clone(), *port),
-            config::RedisServer::Unix(path) => redis::ConnectionAddr::Unix(path.clone()),
-        },
+        topology: topology(&redis.server),
+        tls: redis.tls.as_ref().map(tls),
+        credentials: credentials(&redis.username, &redis.password),
+        sentinel_credentials: credentials(&redis.sentinel_username, &redis.sentinel_password),
         database: i64::from(redis.database),
-        username: redis.username.clone(),
-        password: redis.password.as_ref().map(|password| password.expose().to_owned()),
         namespace: redis.namespace.clone(),
         connections: redis.connections,
         connect_timeout: redis.connect_timeout,
         deadline: redis.deadline,
         append_deadline: config.purge.ack_timeout,
+        wait_replicas: redis.wait_replicas,
+        wait_timeout: redis.wait_timeout,
         breaker_failures: redis.breaker_failures,
         breaker_open: redis.breaker_open,
     };
-    let store = RedisStore::new(settings, Arc::clone(clock))
-        .map_err(|error| StartError::Config { key: "redis.url", error: error.to_string() })?;
+    let jitter = Jitter::new(Jitter::seed());
+    let store = RedisStore::new(&settings, Arc::clone(clock), jitter, tasks.clone())
+        .map_err(|error| StartError::Config { key: "redis.tls_ca_file", error: error.to_string() })?;
+    let eviction = store.eviction();
     let store: Arc<dyn SharedStore> = Arc::new(store);
-    Ok((Arc::clone(&store), Some(store), Durable::Log))
+    Ok(Stores { log: Arc::clone(&store), shared: Some(store), durable: Durable::Log, eviction: Some(eviction) })
+}
+
+/// Where Redis is, in the store's words.
+fn topology(server: &config::RedisServer) -> Topology {
+    let tcp = |(host, port): &(String, u16)| Address::Tcp(host.clone(), *port);
+    match server {
+        config::RedisServer::Tcp(host, port) => Topology::Single(Address::Tcp(host.clone(), *port)),
+        config::RedisServer::Unix(path) => Topology::Single(Address::Unix(path.clone())),
+        config::RedisServer::Sentinel { sentinels, master } => {
+            Topology::Sentinel { sentinels: sentinels.iter().map(tcp).collect(), master: master.clone() }
+        }
+        config::RedisServer::Cluster(servers) => Topology::Cluster(servers.iter().map(tcp).collect()),
+    }
+}
+
+fn tls(tls: &config::RedisTls) -> Tls {
+    let identity = tls.identity.as_ref().map(|(certificate, key)| (certificate.clone(), key.expose().to_owned()));
+    Tls { authorities: tls.authorities.clone(), identity }
 }
 
 type OriginParts = (Arc<dyn Origin>, Arc<crate::origin::PoolStats>, HeaderValue);

@@ -1,12 +1,8 @@
-//! Other hosts: the backend, Redis, browser origins and host names.
+//! Other hosts: the backend, browser origins and host names.
 
 use std::fmt;
 use std::net::Ipv6Addr;
-use std::path::PathBuf;
 
-use percent_encoding::percent_decode_str;
-
-use super::secret::Secret;
 use super::text::Textual;
 
 /// The backend: the one origin of a node.
@@ -59,84 +55,6 @@ impl Textual for Upstream {
     }
 }
 
-/// Where Redis listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RedisServer {
-    /// A host (IPv6 without brackets) and a port.
-    Tcp(String, u16),
-    /// A socket in the file system.
-    Unix(PathBuf),
-}
-
-/// What the URL of Redis says.
-#[derive(Clone, Debug)]
-pub(super) struct RedisUrl {
-    pub(super) server: RedisServer,
-    pub(super) database: u32,
-    pub(super) username: Option<String>,
-    pub(super) password: Option<Secret>,
-}
-
-impl Textual for RedisUrl {
-    /// The password may be in it.
-    const SECRET: bool = true;
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        const RIGHT: &str = "write \"redis://host:port/0\" or \"redis+unix:///path\"";
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(format!("the URL has no scheme: {RIGHT}"));
-        };
-        match scheme {
-            "redis" => {}
-            "redis+unix" | "unix" if rest.starts_with('/') && !rest.contains(['?', '#']) => {
-                let server = RedisServer::Unix(PathBuf::from(rest));
-                return Ok(Self { server, database: 0, username: None, password: None });
-            }
-            "redis+unix" | "unix" => return Err(format!("a socket has an absolute path and nothing else: {RIGHT}")),
-            "rediss" => return Err("TLS to Redis is not there yet: write \"redis://…\"".into()),
-            _ => return Err(format!("the scheme is not one of Redis: {RIGHT}")),
-        }
-        let (credentials, place) = match rest.rsplit_once('@') {
-            Some((credentials, place)) => (Some(credentials), place),
-            None => (None, rest),
-        };
-        let (place, database) = place.split_once('/').unwrap_or((place, ""));
-        let database = match database {
-            "" => 0,
-            number => number.parse().map_err(|_| format!("the database is a number: {RIGHT}"))?,
-        };
-        let (host, port) = host_and_port(place).map_err(|_| format!("the host is none: {RIGHT}"))?;
-        let (username, password) = match credentials {
-            Some(credentials) => {
-                let (name, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-                (decoded(name)?, decoded(password)?.map(Secret::new))
-            }
-            None => (None, None),
-        };
-        Ok(Self { server: RedisServer::Tcp(host, port.unwrap_or(6379)), database, username, password })
-    }
-
-    /// Without the password.
-    fn to_text(&self) -> String {
-        match &self.server {
-            RedisServer::Unix(path) => format!("redis+unix://{}", path.display()),
-            RedisServer::Tcp(host, port) => {
-                let name = self.username.as_ref().map(|name| {
-                    format!("{}@", percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC))
-                });
-                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-                format!("redis://{}{host}:{port}/{}", name.unwrap_or_default(), self.database)
-            }
-        }
-    }
-}
-
-/// A percent-encoded piece of a URL; `None` when empty. The message does not show it.
-fn decoded(text: &str) -> Result<Option<String>, String> {
-    let text = percent_decode_str(text).decode_utf8().map_err(|_| "the credentials are not UTF-8".to_owned())?;
-    Ok((!text.is_empty()).then(|| text.into_owned()))
-}
-
 /// A browser origin that may read answers; the first label of its host may be `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BrowserOrigin(pub(super) String);
@@ -180,7 +98,7 @@ impl Textual for HostName {
 }
 
 /// Parts `host[:port]`: the host in lower case and without brackets, the port where there is one.
-fn host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
+pub(super) fn host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let Some((address, after)) = rest.split_once(']') else {
@@ -250,30 +168,6 @@ mod tests {
         ] {
             let message = Upstream::from_text(text).unwrap_err();
             assert!(message.contains(words), "{text}: {message}");
-        }
-    }
-
-    #[test]
-    fn a_redis_url_is_taken_apart_and_written_without_its_password() {
-        let url = RedisUrl::from_text("redis://us%40er:p%3Aw@cache:6380/3").unwrap();
-        assert_eq!(url.server, RedisServer::Tcp("cache".into(), 6380));
-        assert_eq!((url.database, url.username.as_deref()), (3, Some("us@er")));
-        assert_eq!(url.password.as_ref().unwrap().expose(), "p:w");
-        assert_eq!(url.to_text(), "redis://us%40er@cache:6380/3");
-        assert_eq!(RedisUrl::from_text("redis://:pw@[::1]").unwrap().to_text(), "redis://[::1]:6379/0");
-        let socket = RedisUrl::from_text("redis+unix:///run/redis.sock").unwrap();
-        assert_eq!(socket.to_text(), "redis+unix:///run/redis.sock");
-        for text in [
-            "",
-            "cache:6379",
-            "rediss://cache",
-            "redis://",
-            "redis://cache/x",
-            "unix://relative",
-            "http://x",
-            "redis://a:hunter2@b:x",
-        ] {
-            assert!(!RedisUrl::from_text(text).unwrap_err().contains("hunter2"), "{text}");
         }
     }
 

@@ -13,6 +13,7 @@ mod hooks;
 mod load;
 mod preset;
 mod raw;
+mod redis;
 mod render;
 mod resolve;
 mod routes;
@@ -33,8 +34,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::diagnostic::{FilePlace, Place, Problem, Problems};
-pub use self::endpoint::{RedisServer, Upstream};
+pub use self::endpoint::Upstream;
 pub use self::load::Loaded;
+pub use self::redis::{Redis, RedisServer, RedisTls};
 pub use self::secret::Secret;
 use crate::policy::route::{Patterns, Routes};
 use crate::policy::webhook::{self, EventRule};
@@ -242,61 +244,6 @@ pub struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         Self { capacity: 256 << 20, object_max: 16 << 20 }
-    }
-}
-
-/// The shared tier.
-#[derive(Clone, Debug)]
-pub struct Redis {
-    /// Where it listens.
-    pub server: RedisServer,
-    /// The number of the database.
-    pub database: u32,
-    /// The user, where there is one.
-    pub username: Option<String>,
-    /// The password, from the URL or a file.
-    pub password: Option<Secret>,
-    /// Stands before every key of ours.
-    pub namespace: String,
-    /// Connections that share the commands.
-    pub connections: usize,
-    /// Time to connect.
-    pub connect_timeout: Duration,
-    /// An entry must come within this time, else it is a miss.
-    pub deadline: Duration,
-    /// Failures in a row that open the breaker.
-    pub breaker_failures: u32,
-    /// How long the open breaker spares requests the wait.
-    pub breaker_open: Duration,
-    /// Keys the checksum of entries.
-    pub integrity_key: Option<Secret>,
-    /// Stored bodies above so many bytes are compressed.
-    pub compress_min: usize,
-    /// One node asks the origin for all: for this time at the most.
-    pub lease_ttl: Duration,
-    /// How long the others wait for it.
-    pub lease_wait: Duration,
-}
-
-impl Redis {
-    /// The defaults, for a server.
-    pub fn at(server: RedisServer) -> Self {
-        Self {
-            server,
-            database: 0,
-            username: None,
-            password: None,
-            namespace: "endcap".to_owned(),
-            connections: 2,
-            connect_timeout: Duration::from_millis(250),
-            deadline: Duration::from_millis(20),
-            breaker_failures: 5,
-            breaker_open: Duration::from_secs(1),
-            integrity_key: None,
-            compress_min: 2 << 10,
-            lease_ttl: Duration::from_secs(10),
-            lease_wait: Duration::from_secs(2),
-        }
     }
 }
 

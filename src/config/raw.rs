@@ -9,7 +9,8 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::endpoint::{BrowserOrigin, HostName, RedisUrl, Upstream};
+use super::endpoint::{BrowserOrigin, HostName, Upstream};
+use super::redis::RedisUrl;
 use super::secret::Secret;
 use super::shape::{Shape, Shaped, tables};
 use super::text::{Text, Textual, words};
@@ -93,10 +94,18 @@ tables! {
     Redis {
         url: Text<RedisUrl>,
         password_file: String,
+        sentinel_username: String,
+        sentinel_password: Text<Secret>,
+        sentinel_password_file: String,
+        tls_ca_file: String,
+        tls_certificate_file: String,
+        tls_key_file: String,
         namespace: Text<Namespace>,
         connections: usize,
         connect_timeout: Text<Duration>,
         deadline: Text<Duration>,
+        wait_replicas: u32,
+        wait_timeout: Text<Duration>,
         breaker_failures: u32,
         breaker_open: Text<Duration>,
         integrity_key: Text<Secret>,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::endpoint::{BrowserOrigin, HostName, RedisUrl};
+use super::endpoint::{BrowserOrigin, HostName};
 use super::raw::{self, Method, Raw};
 use super::text::Text;
-use super::units::{Namespace, ParamName, Size, Wildcard};
+use super::units::{ParamName, Size, Wildcard};
 use super::{Config, EventRule, Hook, Redis, Secret};
 use crate::policy::route::{Patterns, Rule, TagsWhen, Template};
 
@@ -88,7 +88,7 @@ impl Config {
                 tracking: wildcards(&cache.tracking),
             }),
             memory: Some(raw::Memory { capacity: some(Size(memory.capacity)), object_max: size(memory.object_max) }),
-            redis: redis.as_ref().map(to_redis),
+            redis: redis.as_ref().map(Redis::to_raw),
             purge: Some(raw::Purge {
                 soft_grace: some(purge.soft_grace),
                 ack_timeout: some(purge.ack_timeout),
@@ -146,30 +146,6 @@ fn wildcards(patterns: &Patterns) -> Option<Vec<Text<Wildcard>>> {
 
 fn templates(templates: &[Template]) -> Option<Vec<Text<Template>>> {
     list(templates.iter().cloned())
-}
-
-fn to_redis(redis: &Redis) -> raw::Redis {
-    let url = RedisUrl {
-        server: redis.server.clone(),
-        database: redis.database,
-        username: redis.username.clone(),
-        password: redis.password.clone(),
-    };
-    raw::Redis {
-        url: some(url),
-        password_file: None,
-        namespace: some(Namespace(redis.namespace.clone())),
-        connections: Some(redis.connections),
-        connect_timeout: some(redis.connect_timeout),
-        deadline: some(redis.deadline),
-        breaker_failures: Some(redis.breaker_failures),
-        breaker_open: some(redis.breaker_open),
-        integrity_key: secret(&redis.integrity_key),
-        integrity_key_file: None,
-        compress_min: size(redis.compress_min),
-        lease_ttl: some(redis.lease_ttl),
-        lease_wait: some(redis.lease_wait),
-    }
 }
 
 fn to_hook(hook: &Hook) -> raw::Hook {

@@ -9,15 +9,14 @@ use super::diagnostic::Problem;
 use super::hooks;
 use super::load::Layers;
 use super::raw::{self, Raw};
+use super::redis;
 use super::routes;
-use super::secret::Secret;
 use super::shape::Path;
 use super::text::{Text, Textual};
 use super::units::Size;
-use super::{Cache, Config, Cors, Listen, Log, Memory, Ops, Origin, Purge, Redis};
+use super::{Cache, Config, Cors, Listen, Log, Memory, Ops, Origin, Purge};
 use crate::policy::route::Patterns;
 
-const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Builds the configuration, or says everything that is wrong, together with what was wrong already.
@@ -33,8 +32,9 @@ pub(super) fn config(raw: Raw, layers: &Layers<'_>, problems: Vec<Problem>) -> R
     let origin = origin(raw.origin.unwrap_or_default(), &mut check);
     let cache = cache(raw.cache.unwrap_or_default(), &mut check);
     let memory = memory(raw.memory.unwrap_or_default(), &mut check);
-    let redis = raw.redis.and_then(|raw| redis(raw, &mut check));
+    let redis = raw.redis.and_then(|raw| redis::redis(raw, &mut check));
     let purge = purge(raw.purge.unwrap_or_default(), &mut check);
+    redis::check_waits(redis.as_ref(), purge.ack_timeout, &mut check);
     let log = log(raw.log.unwrap_or_default(), &mut check);
     let cors = Cors { allow_origins: plain(raw.cors.unwrap_or_default().allow_origins, |origin| origin.0) };
     let first = Given { value: raw.webhook_secret, file: raw.webhook_secret_file };
@@ -183,41 +183,6 @@ fn memory(raw: raw::Memory, check: &mut Checker<'_, '_>) -> Memory {
         None => Size(default.object_max as u64).min(quarter),
     };
     Memory { capacity: capacity.0, object_max: object_max.len() }
-}
-
-fn redis(raw: raw::Redis, check: &mut Checker<'_, '_>) -> Option<Redis> {
-    let at = &Path::of(&["redis"]);
-    let url = raw.url.map(|text| text.0);
-    let in_url = url.as_ref().is_some_and(|url| url.password.is_some());
-    if in_url && raw.password_file.is_some() {
-        check.problem(&at.key("password_file"), "`url` has a password as well: leave one of them out");
-    }
-    let password_file = raw.password_file.filter(|_| !in_url);
-    let password = check.file(at, "password", false, password_file).map(Secret::new);
-    let Some(url) = url else {
-        check.problem(&at.key("url"), "the section needs it: write url = \"redis://127.0.0.1:6379/0\"");
-        return None;
-    };
-    let default = Redis::at(url.server);
-    Some(Redis {
-        database: url.database,
-        username: url.username,
-        password: url.password.or(password),
-        namespace: raw.namespace.map_or(default.namespace, |text| text.0.0),
-        connections: check.within(at, "connections", raw.connections, default.connections, 1, 64),
-        connect_timeout: check.duration(at, "connect_timeout", raw.connect_timeout, default.connect_timeout, MINUTE),
-        deadline: check.duration(at, "deadline", raw.deadline, default.deadline, 10 * SECOND),
-        breaker_failures: check.within(at, "breaker_failures", raw.breaker_failures, default.breaker_failures, 1, 1000),
-        breaker_open: check.duration(at, "breaker_open", raw.breaker_open, default.breaker_open, HOUR),
-        integrity_key: {
-            let given = Given { value: raw.integrity_key, file: raw.integrity_key_file };
-            check.secret(at, "integrity_key", given)
-        },
-        compress_min: check.bytes(at, "compress_min", raw.compress_min, default.compress_min, 0, 1 << 30),
-        lease_ttl: check.duration(at, "lease_ttl", raw.lease_ttl, default.lease_ttl, 10 * MINUTE),
-        lease_wait: check.duration(at, "lease_wait", raw.lease_wait, default.lease_wait, MINUTE),
-        server: default.server,
-    })
 }
 
 fn purge(raw: raw::Purge, check: &mut Checker<'_, '_>) -> Purge {

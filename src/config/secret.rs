@@ -6,8 +6,8 @@ use std::io::Read;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// Largest secret file that is read; a longer one is refused.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Largest secret file that is read, in bytes; a longer one is refused. A bundle of certificates fits.
+const FILE_BYTES_MAX: u64 = 512 * 1024;
 
 /// A text that no log, error or rendered configuration shows.
 #[derive(Clone)]
@@ -96,7 +96,7 @@ mod tests {
         };
         assert_eq!(read_file(&write("good", "  abc\n\n")).unwrap(), "abc");
         assert!(read_file(&write("empty", " \n")).unwrap_err().ends_with("is empty"));
-        assert!(read_file(&write("large", &"x".repeat(70_000))).unwrap_err().contains("larger"));
+        assert!(read_file(&write("large", &"x".repeat(600_000))).unwrap_err().contains("larger"));
         assert!(read_file("/nowhere/at/all").unwrap_err().contains("cannot be read"));
     }
 }

@@ -24,6 +24,7 @@ use crate::origin::PoolStats;
 use crate::policy::purge::{Mode, Purge};
 use crate::serve::accept::{Answer, Handler, Peer};
 use crate::serve::body::RequestBody;
+use crate::store::redis::Eviction;
 
 /// Largest body of a purge order: 100,000 tags of ordinary length.
 const PURGE_BODY_MAX: usize = 16 * 1024 * 1024;
@@ -45,6 +46,8 @@ pub struct Ops {
     pub metrics: Arc<Metrics>,
     /// What is known of the follower.
     pub following: watch::Receiver<Following>,
+    /// Whether the purge log could be evicted; `None` where nobody would.
+    pub eviction: Option<watch::Receiver<Eviction>>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// When the node started.
@@ -211,9 +214,14 @@ impl Ops {
             origin: [self.pool.open(), self.pool.idle(), self.pool.waiting()],
             journaled: self.fill.purges().journaled(),
             is_blind: self.fill.purges().is_blind(now),
+            log_evictable: matches!(self.eviction(), Eviction::Possible(_)),
             log_silence: self.following.borrow().heard.map_or(Duration::ZERO, |heard| now.since(heard)),
             uptime: now.since(self.started),
         }
+    }
+
+    fn eviction(&self) -> Eviction {
+        self.eviction.as_ref().map_or(Eviction::Safe, |eviction| eviction.borrow().clone())
     }
 
     fn status(&self) -> Value {
@@ -238,6 +246,12 @@ impl Ops {
                 "blind": readings.is_blind,
                 "journaled": readings.journaled,
                 "silence_seconds": readings.log_silence.as_secs_f64(),
+                "warning": match self.eviction() {
+                    Eviction::Possible(policy) => {
+                        json!(format!("Redis could evict the purge log ({policy}): {}", Eviction::REMEDY))
+                    }
+                    Eviction::Safe | Eviction::Unknown => Value::Null,
+                },
             },
             "requests": requests,
         })

@@ -148,14 +148,8 @@ impl SharedStore for MemoryStore {
     fn log_state(&self, applied: PurgeSeq) -> BoxFuture<'_, Result<LogState, StoreError>> {
         let state = self.state();
         let applied = applied.shared();
-        let found = if state.newest < applied {
-            LogState::Lost(state.newest)
-        } else {
-            match state.log.keys().next() {
-                Some(first) if *first > applied => LogState::Trimmed(*first),
-                _ => LogState::Continues,
-            }
-        };
+        let held = state.log.range(..=applied).next_back().map(|(seq, _)| *seq);
+        let found = LogState::of(applied, state.log.keys().next().copied(), held);
         std::future::ready(Ok(found)).boxed()
     }
 

@@ -85,8 +85,23 @@ pub enum LogState {
     Continues,
     /// Lines after the position may have been cut off; the log begins here.
     Trimmed(PurgeSeq),
-    /// The log ends before the position, at this line: its tail, or all of it, was lost.
+    /// The line at the position is gone though older ones are there, or all are: what came after this line may
+    /// have been lost, even if others have appended since.
     Lost(PurgeSeq),
+}
+
+impl LogState {
+    /// Judges by the position, the log's oldest line, and its newest up to the position.
+    pub(crate) fn of(applied: PurgeSeq, oldest: Option<PurgeSeq>, held: Option<PurgeSeq>) -> Self {
+        match oldest {
+            None if applied == PurgeSeq::ZERO => Self::Continues,
+            None => Self::Lost(PurgeSeq::ZERO),
+            // Also for a reader that has applied nothing: what stood before the first line, nobody knows.
+            Some(oldest) if oldest > applied => Self::Trimmed(oldest),
+            Some(_) if held == Some(applied) => Self::Continues,
+            Some(_) => Self::Lost(held.unwrap_or(PurgeSeq::ZERO)),
+        }
+    }
 }
 
 /// Why the shared store did not do its work. On the read path this is a miss with a reason; on the
@@ -102,7 +117,10 @@ pub enum StoreError {
     /// No connection, or it broke.
     #[error("connection: {0}")]
     Connection(String),
-    /// The server answered with an error.
+    /// The server refused, for a reason that has a remedy.
+    #[error("{why}: {1}", why = .0.words())]
+    Refused(Denial, String),
+    /// The server answered with another error.
     #[error("the server said: {0}")]
     Server(String),
 }
@@ -114,7 +132,54 @@ impl StoreError {
             Self::Timeout => "l2_timeout",
             Self::Open => "l2_open",
             Self::Connection(_) => "l2_connection",
+            Self::Refused(denial, _) => denial.reason(),
             Self::Server(_) => "l2_error",
+        }
+    }
+}
+
+/// Why a server that is alive refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// It has no memory left, and may not evict (`OOM`).
+    Full,
+    /// It is a replica: another server is the master now (`READONLY`, `MASTERDOWN`, `UNBLOCKED`).
+    ReadOnly,
+    /// It reads its own file first (`LOADING`).
+    Loading,
+    /// Another server of the cluster has the key, or none has (`MOVED`, `ASK`, `TRYAGAIN`, `CLUSTERDOWN`).
+    Moved,
+    /// The user or the password is wrong, or lacks a right (`NOAUTH`, `WRONGPASS`, `NOPERM`).
+    Credentials,
+    /// Something else stands under our key (`WRONGTYPE`).
+    Type,
+    /// Too few replicas have the line, or are there at all (`wait_replicas`, `NOREPLICAS`).
+    Replicas,
+}
+
+impl Denial {
+    /// The word for logs, labels and headers.
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Full => "l2_full",
+            Self::ReadOnly => "l2_readonly",
+            Self::Loading => "l2_loading",
+            Self::Moved => "l2_moved",
+            Self::Credentials => "l2_credentials",
+            Self::Type => "l2_type",
+            Self::Replicas => "l2_replicas",
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Full => "Redis is full",
+            Self::ReadOnly => "this Redis is not the master",
+            Self::Loading => "Redis is loading its data",
+            Self::Moved => "another server has this key",
+            Self::Credentials => "Redis does not let us in",
+            Self::Type => "something else stands under our key",
+            Self::Replicas => "too few replicas have the line",
         }
     }
 }

@@ -200,7 +200,7 @@ async fn something_else_at_our_keys_is_an_error_that_nobody_but_the_purger_sees(
     assert_eq!(stage.get(LIST).await.detail(), "hit");
     assert_eq!(stage.try_purge(0, "hard", &["list:product"]).await.status, 503);
     assert_eq!(stage.get(LIST).await.detail(), "miss", "applied here all the same");
-    assert_eq!(stage.metric(0, "endcap_l2_reads_total", &[("result", "l2_error")]).await, 1.0);
+    assert_eq!(stage.metric(0, "endcap_l2_reads_total", &[("result", "l2_type")]).await, 1.0);
     // An operator takes it away.
     stage.redis().command(&["DEL", "endcap:purges"]).await;
     until("the purge is taken", async || stage.try_purge(0, "hard", &["list:product"]).await.status == 200).await;

@@ -42,7 +42,7 @@ fn proxy_toml_gives_the_defaults_of_what_has_none_of_its_own() {
     )
     .unwrap();
     for (path, own) in [
-        (&["redis"][..], &["url", "password_file", "integrity_key", "integrity_key_file"][..]),
+        (&["redis"][..], &["url"][..]),
         (&["hooks", "erp"], &["secrets", "secrets_file"]),
     ] {
         let rendered = path.iter().fold(Value::Table(rendered.clone()), |value, key| value[*key].clone());

@@ -51,8 +51,8 @@ impl RedisServer {
         format!("redis+unix://{}", self.socket())
     }
 
-    pub(crate) fn address(&self) -> redis::ConnectionAddr {
-        redis::ConnectionAddr::Unix(self.socket().into())
+    pub(crate) fn address(&self) -> endcap::store::redis::Address {
+        endcap::store::redis::Address::Unix(self.socket().into())
     }
 
     /// It takes connections and says nothing more.

@@ -1,0 +1,155 @@
+//! Entries and leases. A read has little time, and is spared while the breaker is open.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::{Cmd, FromRedisValue};
+
+use super::RedisSettings;
+use super::links::{Links, Purpose};
+use super::topology::slot;
+use super::{millis, within};
+use crate::clock::Clock;
+use crate::policy::breaker::Breaker;
+use crate::policy::key::KeyHash;
+use crate::store::{Lease, LeaseToken, StoreError};
+
+/// What a lease says that is not worth waiting for. No holder is called so.
+const VAIN: &str = "-";
+/// Ends a lease if its holder (ARGV 1) still has it: it is gone, or says ARGV 2 for ARGV 3 milliseconds.
+const RELEASE: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
+    if ARGV[2] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) else redis.call('DEL', KEYS[1]) end return 1";
+
+/// See the module.
+pub(super) struct Entries {
+    links: Arc<Links>,
+    namespace: String,
+    connections: usize,
+    next: AtomicUsize,
+    deadline: Duration,
+    /// Nobody waits for a write, and a large one is slow without Redis being sick: it has more time.
+    write_deadline: Duration,
+    breaker: Mutex<Breaker>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Entries {
+    pub(super) fn new(settings: &RedisSettings, links: Arc<Links>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            links,
+            namespace: settings.namespace.clone(),
+            connections: settings.connections.max(1),
+            next: AtomicUsize::new(0),
+            deadline: settings.deadline,
+            write_deadline: settings.append_deadline,
+            breaker: Mutex::new(Breaker::new(settings.breaker_failures, settings.breaker_open)),
+            clock,
+        }
+    }
+
+    pub(super) async fn get(&self, key: KeyHash) -> Result<Option<Bytes>, StoreError> {
+        let mut command = redis::cmd("GET");
+        command.arg(self.entry(key));
+        Ok(self.spared::<Option<Vec<u8>>>(key, command).await?.map(Bytes::from))
+    }
+
+    pub(super) async fn put(&self, key: KeyHash, value: &[u8], ttl: Duration) -> Result<(), StoreError> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.entry(key)).arg(value).arg("PX").arg(millis(ttl).max(1));
+        // What becomes of it says nothing to the breaker.
+        if self.breaker().is_open(self.clock.now()) {
+            return Err(StoreError::Open);
+        }
+        self.ask::<()>(key, command, self.write_deadline).await
+    }
+
+    pub(super) async fn remove(&self, key: KeyHash) -> Result<(), StoreError> {
+        let mut command = redis::cmd("DEL");
+        command.arg(self.entry(key));
+        self.spared::<i64>(key, command).await.map(drop)
+    }
+
+    pub(super) async fn lease(&self, key: KeyHash, token: LeaseToken, ttl: Duration) -> Result<bool, StoreError> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.leased(key)).arg(holder(token)).arg("NX").arg("PX").arg(millis(ttl).max(1));
+        Ok(self.spared::<Option<String>>(key, command).await?.is_some())
+    }
+
+    pub(super) async fn look(&self, key: KeyHash) -> Result<(Option<Bytes>, Lease), StoreError> {
+        let mut command = redis::cmd("MGET");
+        command.arg(self.entry(key)).arg(self.leased(key));
+        let (value, lease): (Option<Vec<u8>>, Option<Vec<u8>>) = self.spared(key, command).await?;
+        let lease = match lease {
+            None => Lease::Free,
+            Some(holder) if holder == VAIN.as_bytes() => Lease::Vain,
+            Some(_) => Lease::Held,
+        };
+        Ok((value.map(Bytes::from), lease))
+    }
+
+    pub(super) async fn release(
+        &self,
+        key: KeyHash,
+        token: LeaseToken,
+        vain: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        // Asked and done in one step: a lease that ran out may be somebody else's by now.
+        let mut command = redis::cmd("EVAL");
+        command.arg(RELEASE).arg(1).arg(self.leased(key)).arg(holder(token));
+        if let Some(vain) = vain {
+            command.arg(VAIN).arg(millis(vain).max(1));
+        }
+        self.spared::<i64>(key, command).await.map(drop)
+    }
+
+    // The braces put an entry and its lease into one slot of a cluster: MGET asks for both at once.
+    fn entry(&self, key: KeyHash) -> String {
+        format!("{}:e:{{{key}}}", self.namespace)
+    }
+
+    fn leased(&self, key: KeyHash) -> String {
+        format!("{}:l:{{{key}}}", self.namespace)
+    }
+
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A command that somebody waits for: bounded, and spared while the breaker is open.
+    async fn spared<T: FromRedisValue>(&self, key: KeyHash, command: Cmd) -> Result<T, StoreError> {
+        if !self.breaker().admits(self.clock.now()) {
+            return Err(StoreError::Open);
+        }
+        let outcome = self.ask(key, command, self.deadline).await;
+        match &outcome {
+            // A server that refuses is alive: only silence and broken connections count.
+            Ok(_) | Err(StoreError::Server(_) | StoreError::Refused(..)) => {
+                if self.breaker().succeeded() {
+                    tracing::info!(tier = "l2", "shared store answers again");
+                }
+            }
+            Err(error @ (StoreError::Timeout | StoreError::Connection(_) | StoreError::Open)) => {
+                if self.breaker().failed(self.clock.now()) {
+                    tracing::warn!(tier = "l2", %error, "shared store fails, going on without it");
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn ask<T: FromRedisValue>(&self, key: KeyHash, command: Cmd, deadline: Duration) -> Result<T, StoreError> {
+        let purpose = Purpose::Entries(self.next.fetch_add(1, Ordering::Relaxed) % self.connections);
+        let slot = slot(&self.entry(key));
+        let mut pipeline = redis::pipe();
+        pipeline.add_command(command);
+        let answer = within(deadline, self.links.call(purpose, slot, &pipeline)).await?.pop();
+        let answer = answer.unwrap_or(Ok(redis::Value::Nil))?;
+        redis::from_redis_value(answer).map_err(|error| StoreError::Server(error.to_string()))
+    }
+}
+
+fn holder(token: LeaseToken) -> String {
+    format!("{:032x}", token.0)
+}

@@ -1,0 +1,253 @@
+//! The purge log: one stream, on whichever server has its slot.
+//!
+//! It is read on a connection of its own, because a read that waits blocks a connection. The state of the log
+//! is looked at on that same connection, and whatever ends it is an error to the reader, once: whoever reads on
+//! from another server must first look whether that one has all that was read before.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, Value};
+use tokio::sync::{Mutex, watch};
+
+use super::error::{answered, odd, redirected};
+use super::eviction::{self, Eviction};
+use super::links::{Links, Purpose, send};
+use super::topology::{Address, slot};
+use super::{RedisSettings, millis, within};
+use crate::policy::purge::{Purge, PurgeSeq};
+use crate::store::{Denial, LogLine, LogState, StoreError, line};
+
+/// What the log outlives its last line by, at the least.
+const MARGIN: Duration = Duration::from_secs(24 * 3600);
+/// How often a new reader is sent on to another server.
+const REDIRECTS_MAX: usize = 4;
+
+/// See the module.
+pub(super) struct Log {
+    links: Arc<Links>,
+    key: String,
+    slot: u16,
+    connect_timeout: Duration,
+    append_deadline: Duration,
+    wait_replicas: u32,
+    wait_timeout: Duration,
+    /// Taken out while it is used: one that failed or was dropped half-way is not used again.
+    reader: Mutex<Option<Reader>>,
+    /// The server's time in the newest id seen: the log is cut by the server's clock, not by ours.
+    newest_ms: AtomicU64,
+    eviction: watch::Sender<Eviction>,
+}
+
+struct Reader {
+    connection: MultiplexedConnection,
+    /// Who had the slot when it was made.
+    owner: Address,
+    /// The slot was on its way to the server that is read from.
+    is_asking: bool,
+}
+
+impl Log {
+    pub(super) fn new(settings: &RedisSettings, links: Arc<Links>) -> Self {
+        let key = format!("{}:purges", settings.namespace);
+        Self {
+            links,
+            slot: slot(&key),
+            key,
+            connect_timeout: settings.connect_timeout,
+            append_deadline: settings.append_deadline,
+            wait_replicas: settings.wait_replicas,
+            wait_timeout: settings.wait_timeout,
+            reader: Mutex::default(),
+            newest_ms: AtomicU64::new(0),
+            eviction: watch::Sender::default(),
+        }
+    }
+
+    /// Whether the log's server could evict it, as of the last connection to it.
+    pub(super) fn eviction(&self) -> watch::Receiver<Eviction> {
+        self.eviction.subscribe()
+    }
+
+    pub(super) async fn append(&self, purge: &Purge, keep: Duration) -> Result<PurgeSeq, StoreError> {
+        let oldest = self.newest_ms.load(Ordering::Relaxed).saturating_sub(millis(keep));
+        let mut commands = redis::pipe();
+        commands.cmd("XADD").arg(&self.key).arg("MINID").arg("~").arg(oldest).arg("*");
+        commands.arg("v").arg(line::VERSION).arg("p").arg(line::encode(purge));
+        commands.cmd("PEXPIRE").arg(&self.key).arg(millis(keep + MARGIN));
+        if self.wait_replicas > 0 {
+            commands.cmd("WAIT").arg(self.wait_replicas).arg(millis(self.wait_timeout).max(1));
+        }
+        let mut answers = self.write(&commands).await?.into_iter();
+        let appended = text(answers.next().unwrap_or(Ok(Value::Nil))?)?;
+        let seq = PurgeSeq::parse(&appended).ok_or_else(|| beyond(&appended))?;
+        self.saw(seq);
+        // What the stream's own life is set to says nothing of whether the line is in it.
+        if let Some(replicas) = answers.nth(1) {
+            let count = replicas?;
+            let Value::Int(count) = count else { return Err(odd(&count)) };
+            if count < i64::from(self.wait_replicas) {
+                let text = format!("{count} of {} after {:?}", self.wait_replicas, self.wait_timeout);
+                return Err(StoreError::Refused(Denial::Replicas, text));
+            }
+        }
+        Ok(seq)
+    }
+
+    pub(super) async fn restore(&self, seq: PurgeSeq, purge: &Purge) -> Result<bool, StoreError> {
+        let mut commands = redis::pipe();
+        commands.cmd("XADD").arg(&self.key).arg(id(seq)).arg("v").arg(line::VERSION).arg("p").arg(line::encode(purge));
+        match self.write(&commands).await?.pop().unwrap_or(Ok(Value::Nil)) {
+            Ok(_) => Ok(true),
+            // The log stands there or later already: another node may have been faster.
+            Err(StoreError::Server(text)) if text.contains("equal or smaller") => {
+                let mut commands = redis::pipe();
+                commands.cmd("XRANGE").arg(&self.key).arg(id(seq)).arg(id(seq));
+                let found = self.write(&commands).await?.pop().unwrap_or(Ok(Value::Nil))?;
+                Ok(!entries(found)?.is_empty())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn read(&self, after: PurgeSeq, most: usize, wait: Duration) -> Result<Vec<LogLine>, StoreError> {
+        let mut commands = redis::pipe();
+        commands.cmd("XREAD").arg("COUNT").arg(most);
+        if !wait.is_zero() {
+            commands.arg("BLOCK").arg(millis(wait).max(1));
+        }
+        commands.arg("STREAMS").arg(&self.key).arg(id(after));
+        let lines = lines(self.ask(&commands, wait).await?.pop().unwrap_or(Value::Nil))?;
+        if let Some(newest) = lines.last() {
+            self.saw(newest.seq);
+        }
+        Ok(lines)
+    }
+
+    pub(super) async fn state(&self, applied: PurgeSeq) -> Result<LogState, StoreError> {
+        let applied = applied.shared();
+        let mut commands = redis::pipe();
+        // In this order: whatever is cut off between the first question and the last is `Trimmed`, not `Lost`.
+        commands.cmd("XREVRANGE").arg(&self.key).arg(id(applied)).arg("-").arg("COUNT").arg(1);
+        commands.cmd("XREVRANGE").arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
+        commands.cmd("XRANGE").arg(&self.key).arg("-").arg("+").arg("COUNT").arg(1);
+        let mut answers = self.ask(&commands, Duration::ZERO).await?.into_iter();
+        let mut edge = || Ok(entries(answers.next().unwrap_or(Value::Nil))?.first().map(|line| line.seq));
+        let (held, newest, oldest) = (edge()?, edge()?, edge()?);
+        if let Some(newest) = newest {
+            self.saw(newest);
+        }
+        Ok(LogState::of(applied, oldest, held))
+    }
+
+    /// Sends what changes the log, or asks about what was just changed.
+    async fn write(&self, commands: &Pipeline) -> Result<Vec<Result<Value, StoreError>>, StoreError> {
+        let called = within(self.append_deadline, self.links.call(Purpose::Append, self.slot, commands)).await;
+        if called == Err(StoreError::Timeout) {
+            // A master that is silent for so long may have been replaced.
+            self.links.look_again();
+        }
+        called
+    }
+
+    /// Sends what reads the log, on the connection that is kept for it.
+    async fn ask(&self, commands: &Pipeline, wait: Duration) -> Result<Vec<Value>, StoreError> {
+        let mut kept = self.reader.lock().await;
+        let patience = wait + self.connect_timeout + self.append_deadline;
+        let asked = tokio::time::timeout(patience, self.ask_with(kept.take(), commands)).await;
+        match asked.unwrap_or(Err(StoreError::Timeout)) {
+            Ok((reader, answers)) => {
+                *kept = Some(reader);
+                Ok(answers)
+            }
+            Err(error) => {
+                self.links.look_again();
+                Err(error)
+            }
+        }
+    }
+
+    async fn ask_with(&self, reader: Option<Reader>, commands: &Pipeline) -> Result<(Reader, Vec<Value>), StoreError> {
+        let owner = self.links.owner(self.slot).await?;
+        let moved = || Err(StoreError::Refused(Denial::Moved, "the purge log is read from another server now".into()));
+        if let Some(mut reader) = reader {
+            if reader.owner != owner {
+                return moved();
+            }
+            let answers = send(&mut reader.connection, commands, reader.is_asking).await?;
+            let answers = answers.into_iter().map(answered).collect::<Result<_, _>>()?;
+            return Ok((reader, answers));
+        }
+        let (mut at, mut is_asking) = (owner.clone(), false);
+        for _ in 0..REDIRECTS_MAX {
+            let connection = self.links.connect(&at, None).await?;
+            let mut reader =
+                Reader { connection, owner: if is_asking { owner.clone() } else { at.clone() }, is_asking };
+            let answers = send(&mut reader.connection, commands, is_asking).await?;
+            let Some(redirect) = answers.first().and_then(|answer| redirected(answer, &at)) else {
+                let answers = answers.into_iter().map(answered).collect::<Result<_, _>>()?;
+                eviction::look(&mut reader.connection, self.append_deadline, &self.eviction).await;
+                return Ok((reader, answers));
+            };
+            if !redirect.asking {
+                self.links.look_again();
+            }
+            (at, is_asking) = (redirect.to, redirect.asking);
+        }
+        moved()
+    }
+
+    fn saw(&self, seq: PurgeSeq) {
+        self.newest_ms.fetch_max(seq.logged_at().as_millis(), Ordering::Relaxed);
+    }
+}
+
+fn id(seq: PurgeSeq) -> String {
+    seq.shared().to_string()
+}
+
+fn text(answer: Value) -> Result<String, StoreError> {
+    redis::from_redis_value(answer).map_err(|error| StoreError::Server(error.to_string()))
+}
+
+/// An id that no healthy log holds is somebody else's hand in our stream, and all later ids stand behind it:
+/// nothing can be ordered by such a log.
+fn beyond(id: &str) -> StoreError {
+    let shown = id.get(..id.floor_char_boundary(60)).unwrap_or("");
+    StoreError::Server(format!("the purge log holds the id {shown:?}, which Redis has not made; delete the stream"))
+}
+
+/// The lines in an answer to XREAD: nil, or one stream's entries (a list of pairs, or a map in RESP3).
+fn lines(answer: Value) -> Result<Vec<LogLine>, StoreError> {
+    match answer {
+        Value::Nil => Ok(Vec::new()),
+        Value::Array(mut streams) => match streams.pop() {
+            None => Ok(Vec::new()),
+            Some(Value::Array(mut stream)) => stream.pop().map_or_else(|| Ok(Vec::new()), entries),
+            Some(other) => Err(odd(&other)),
+        },
+        Value::Map(mut streams) => streams.pop().map_or_else(|| Ok(Vec::new()), |(_, found)| entries(found)),
+        other => Err(odd(&other)),
+    }
+}
+
+/// `[[id, [field, value, …]], …]`. What cannot be read as a line keeps its place with nothing in it.
+fn entries(found: Value) -> Result<Vec<LogLine>, StoreError> {
+    let Value::Array(found) = found else { return Err(odd(&found)) };
+    let mut lines = Vec::with_capacity(found.len());
+    for entry in found {
+        let (id, fields): (String, Vec<Vec<u8>>) =
+            redis::from_redis_value(entry).map_err(|error| StoreError::Server(error.to_string()))?;
+        let seq = PurgeSeq::parse(&id).ok_or_else(|| beyond(&id))?;
+        lines.push(LogLine { seq, purge: purge(&fields) });
+    }
+    Ok(lines)
+}
+
+fn purge(fields: &[Vec<u8>]) -> Option<Purge> {
+    let field = |name: &[u8]| fields.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_slice());
+    (field(b"v")? == line::VERSION.as_bytes()).then_some(())?;
+    line::decode(field(b"p")?)
+}

@@ -42,6 +42,9 @@ struct Known {
     at: Instant,
 }
 
+/// A connection that is made when it is first needed, and again when it broke.
+type Link = Arc<Kept<MultiplexedConnection>>;
+
 /// See the module.
 pub(super) struct Links {
     topology: Topology,
@@ -50,7 +53,7 @@ pub(super) struct Links {
     /// Bounds each answer.
     patience: Duration,
     known: Arc<Kept<Known>>,
-    links: Mutex<HashMap<(Address, Purpose), Arc<Kept<MultiplexedConnection>>>>,
+    links: Mutex<HashMap<(Address, Purpose), Link>>,
     /// Whom to ask who has what: the last to have answered first.
     informed: Mutex<Vec<Address>>,
     tasks: Tasks,

@@ -365,7 +365,7 @@ impl Metrics {
         ] {
             self.webhooks.with_label_values(&[result]);
         }
-        for result in ["acknowledged", "journaled", "invalid", "log", "journal", "not_applied"] {
+        for result in ["acknowledged", "journaled", "invalid", "not_logged", "not_journaled", "not_applied"] {
             self.purge_orders.with_label_values(&[result]);
         }
     }

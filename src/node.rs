@@ -163,7 +163,8 @@ impl Node {
         tasks.spawn(follower.run(tasks.stopping().clone()));
         tasks.spawn(tidy(Arc::clone(&fill), tasks.clone()));
         if let Some(journal) = &journal {
-            tasks.spawn(journal.clone().run(Arc::clone(&log), log_keep, tasks.stopping().clone()));
+            let patience = config.purge.ack_timeout;
+            tasks.spawn(journal.clone().run(Arc::clone(&log), log_keep, patience, tasks.stopping().clone()));
         }
 
         let invalidator = Arc::new(Invalidator {
@@ -176,6 +177,7 @@ impl Node {
             keep: log_keep,
             ack_timeout: config.purge.ack_timeout,
             tags_max: config.purge.tags_max,
+            tasks: tasks.clone(),
             breaker: invalidate::breaker(),
         });
         let webhooks = Webhooks::new(

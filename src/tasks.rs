@@ -47,11 +47,16 @@ impl Tasks {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        match tokio::task::spawn_blocking(work).await {
+        Self::outcome(tokio::task::spawn_blocking(work)).await
+    }
+
+    /// What a task comes to. Its panic goes on in whoever waits for it.
+    pub async fn outcome<T>(task: JoinHandle<T>) -> T {
+        match task.await {
             Ok(done) => done,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // Blocking work is cancelled only when the runtime goes, and then so are we.
+                // A task is cancelled only when the runtime goes, and then so are we.
                 Err(_) => std::future::pending().await,
             },
         }

@@ -97,9 +97,10 @@ impl Fill {
     /// Reads what the shared tier holds.
     pub(super) async fn read_shared(&self, job: &Job, bytes: Bytes) -> Result<Arc<Entry>, &'static str> {
         let (codec, rule, key) = (self.codec.clone(), Arc::clone(&job.rule), job.key.clone());
-        let (purges, length) = (Arc::clone(&self.purges), bytes.len());
-        let read =
-            move || codec.decode(rule.tag_fingerprint(), key.text(), &bytes, &purges).map_err(wire::WireError::reason);
+        let (purges, length, now) = (Arc::clone(&self.purges), bytes.len(), self.clock.now());
+        let read = move || {
+            codec.decode(rule.tag_fingerprint(), key.text(), &bytes, &purges, now).map_err(wire::WireError::reason)
+        };
         let entry = Tasks::compute(length, read).await?;
         // Asked again: a purge that came meanwhile, and is in the journal alone, is unknown to whoever filled it.
         if self.purges.can_judge_others() { Ok(Arc::new(entry)) } else { Err("l2_unready") }

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::{Fill, Job, Landed};
 use crate::policy::entry::Entry;
 use crate::policy::key::KeyHash;
-use crate::store::{Lease, LeaseToken, SharedStore};
+use crate::store::{Lease, LeaseToken, SharedStore, StoreError};
 
 /// The first pause of one who waits for another node; it grows by half up to the longest.
 const POLL_FIRST: Duration = Duration::from_millis(4);
@@ -48,39 +46,44 @@ impl Fill {
         let mut pause = POLL_FIRST;
         loop {
             match shared.lease(key, token, self.settings.lease_ttl).await {
+                // It may have been taken all the same, and then must be given back.
+                Err(StoreError::Timeout) => return (Turn::Leads(token), "error"),
                 Err(_) => return (Turn::Alone, "error"),
-                Ok(true) => {
-                    // Between our look and the lease somebody may have had it and landed.
-                    let Ok((Some(bytes), _)) = shared.look(key).await else { return (Turn::Leads(token), "leads") };
-                    let Some(entry) = self.will_do(job, bytes).await else { return (Turn::Leads(token), "leads") };
-                    self.give_back(key, token, None).await;
-                    return (Turn::Served(entry), "served");
-                }
+                // Between our look and the lease somebody may have had it and landed. Who knows an entry that
+                // will not do has seen the shared tier's a moment ago.
+                Ok(true) if job.previous.is_some() && pause == POLL_FIRST => return (Turn::Leads(token), "leads"),
+                Ok(true) => match self.ask_again(shared, job).await {
+                    None => return (Turn::Leads(token), "leads"),
+                    Some(entry) => {
+                        self.give_back(key, token, None).await;
+                        return (Turn::Served(entry), "served");
+                    }
+                },
                 Ok(false) => {}
             }
             loop {
                 tokio::time::sleep(self.jitter.of(pause)).await;
                 pause = (pause * 3 / 2).min(POLL_LONGEST);
-                let (bytes, lease) = match shared.look(key).await {
-                    Ok(found) => found,
+                let lease = match shared.leased(key).await {
+                    Ok(Lease::Held) if self.purges.can_judge_others() => continue,
+                    Ok(lease) => lease,
                     Err(_) => return (Turn::Alone, "error"),
                 };
-                if let Some(bytes) = bytes
-                    && let Some(entry) = self.will_do(job, bytes).await
-                {
+                if let Some(entry) = self.ask_again(shared, job).await {
                     return (Turn::Served(entry), "served");
                 }
                 match lease {
-                    Lease::Held => {}
                     // It landed nothing that we may take: our turn.
                     Lease::Free => break,
-                    Lease::Vain => return (Turn::Alone, "vain"),
+                    Lease::Held | Lease::Vain => return (Turn::Alone, "vain"),
                 }
             }
         }
     }
 
-    async fn will_do(&self, job: &mut Job, bytes: Bytes) -> Option<Arc<Entry>> {
+    /// The shared tier's entry, if it will do by now.
+    async fn ask_again(&self, shared: &dyn SharedStore, job: &mut Job) -> Option<Arc<Entry>> {
+        let bytes = shared.get(job.key.hash()).await.ok()??;
         let entry = self.read_shared(job, bytes).await.ok()?;
         self.take_shared(job, entry)
     }
@@ -88,8 +91,9 @@ impl Fill {
     /// Ends a flight's lease. What it landed is in the shared store by now, or will never be.
     pub(super) async fn end_lease(&self, key: KeyHash, token: LeaseToken, landed: &Landed) {
         let vain = match landed {
-            // Where a purge overtook it, the next one asks again.
             Landed::Entry { stored: true, .. } => None,
+            // Where a purge overtook it, the next one asks again.
+            Landed::Entry { entry, .. } if self.is_purged(entry) => None,
             Landed::Entry { stored: false, .. } | Landed::Unshareable(_) => Some(self.settings.pass_marker_ttl),
             Landed::Failed { .. } => Some(self.settings.error_ttl),
         };

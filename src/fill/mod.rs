@@ -212,6 +212,11 @@ impl Fill {
         }
     }
 
+    /// Whether a purge after its fill began concerns an entry.
+    pub fn is_purged(&self, entry: &Entry) -> bool {
+        self.purges.check(entry) != Purged::No
+    }
+
     /// Whether a purge after `as_of` concerns an entry.
     pub fn purged_since(&self, entry: &Entry, as_of: PurgeSeq) -> bool {
         self.purges.judge(&entry.tags, as_of).purged() != Purged::No

@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::jitter::Jitter;
 use crate::metrics::Metrics;
-use crate::policy::purge::{Marked, Mode, Purge, PurgeSeq};
+use crate::policy::purge::{Marked, Mode, Purge, PurgeIndex, PurgeSeq};
 use crate::policy::time::Timestamp;
 use crate::purges::Purges;
 use crate::store::{LogLine, LogState, SharedStore, StoreError};
+use crate::tasks::Tasks;
 
 /// Lines that are read at a time.
 const BATCH: usize = 1000;
@@ -60,11 +61,13 @@ impl Follower {
     pub async fn run(self, stop: CancellationToken) {
         let mut pause = PAUSE_FIRST;
         let mut said_blind = false;
+        // What must be told to the others before anything else is read.
+        let mut owed = None;
         loop {
             let failed = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                error = self.follow(&mut pause) => error,
+                error = self.follow(&mut pause, &mut owed) => error,
             };
             // Copied first: a borrow that lives on in the same statement is a lock that `send_replace` waits for.
             let before = *self.state.borrow();
@@ -89,8 +92,8 @@ impl Follower {
     }
 
     /// Reads until something fails.
-    async fn follow(&self, pause: &mut Duration) -> StoreError {
-        if let Err(error) = self.resume().await {
+    async fn follow(&self, pause: &mut Duration, owed: &mut Option<Purge>) -> StoreError {
+        if let Err(error) = self.resume(owed, false).await {
             return error;
         }
         loop {
@@ -108,9 +111,9 @@ impl Follower {
             for line in lines {
                 // Replayed lines are old: their grace, counted from the log's own time, is long over.
                 let at = if caught_up { now } else { now.min(line.seq.logged_at()) };
-                self.apply(line, at);
+                self.apply(line, at).await;
             }
-            if is_idle && let Err(error) = self.resume().await {
+            if is_idle && let Err(error) = self.resume(owed, true).await {
                 // Emptied under a connection that lives, the log is silent as if nothing had happened.
                 return error;
             }
@@ -128,55 +131,63 @@ impl Follower {
     }
 
     /// Finds out whether the log still holds what comes after our position, and mends it where not.
-    async fn resume(&self) -> Result<(), StoreError> {
+    /// `is_idle` says that it has just been read to its end.
+    async fn resume(&self, owed: &mut Option<Purge>, is_idle: bool) -> Result<(), StoreError> {
         let applied = self.purges.applied();
+        // A purge that was applied here alone says nothing of the log.
+        let is_new = applied.shared() == PurgeSeq::ZERO;
         match self.log.log_state(applied).await? {
-            LogState::Continues if applied == PurgeSeq::ZERO => {
+            LogState::Continues if is_new => {
                 // An empty log may be one that was lost. With a line of its own a beginning can be told
                 // from it, and what the shared tier holds from before cannot be judged.
-                let began = Purge { source: "start".to_owned(), ..Purge::default() };
-                let first = self.log.append(&began, self.keep).await?;
-                self.purges.raise_floor(first);
+                self.purges.raise_floor(self.log.append(&note("start"), self.keep).await?);
             }
-            LogState::Continues => {}
+            LogState::Continues => {
+                let age = self.clock.now().since(applied.logged_at());
+                if is_idle && age > self.keep / 2 + self.jitter.of(self.keep / 4) {
+                    // A log without lines would end, and the next line might cut off the one we stand on.
+                    self.log.append(&note("alive"), self.keep).await?;
+                }
+            }
             // The start: what the shared tier holds from before the first line cannot be judged.
-            LogState::Trimmed(first) if applied == PurgeSeq::ZERO => self.purges.raise_floor(first),
+            LogState::Trimmed(first) if is_new => self.purges.raise_floor(first),
+            // A line has just come, and cut off what is too old for anybody: it is read next.
+            LogState::Trimmed(_) if is_idle => {}
             LogState::Trimmed(first) => {
                 tracing::warn!(%applied, %first, "the purge log was cut past our position: older entries are refilled");
                 self.purges.raise_floor(first);
             }
-            LogState::Lost(newest) => {
-                tracing::warn!(%applied, %newest, "the purge log has lost its end: put back, and older entries are refilled");
+            LogState::Lost(held) => {
+                tracing::warn!(%applied, %held, "the purge log has lost lines: all nodes refill what is older");
                 self.metrics.log_lost.inc();
-                self.put_back(applied.shared(), newest).await?;
+                let deletions = self.purges.with(PurgeIndex::recent_deletions);
+                let tags = deletions.into_iter().map(|tag| (tag, Mode::Delete));
+                let tags = tags.chain([("all".to_owned(), Mode::Hard)]).collect();
+                *owed = Some(Purge { tags, ..note("lost") });
                 // Others may have appended lines before our position that we shall never read.
                 self.purges.forget();
             }
         }
+        self.tell(owed).await
+    }
+
+    /// Puts one line for all that was lost behind everything that anybody has read: whoever was behind
+    /// refills what it can no longer be told of.
+    async fn tell(&self, owed: &mut Option<Purge>) -> Result<(), StoreError> {
+        let Some(purge) = owed else { return Ok(()) };
+        let after = self.purges.applied().next_shared();
+        // The log may stand before our position, where we should not read what comes next.
+        let seq = if self.log.restore(after, purge, self.keep).await? {
+            after
+        } else {
+            self.log.append(purge, self.keep).await?
+        };
+        *owed = None;
+        self.purges.raise_floor(seq);
         Ok(())
     }
 
-    /// Puts back what we know and the log has lost: a node that was behind must still learn of it.
-    async fn put_back(&self, applied: PurgeSeq, newest: PurgeSeq) -> Result<(), StoreError> {
-        let known = self.purges.with(|index| index.lines_after(newest));
-        let mut lines = known.unwrap_or_else(|| {
-            let all = Purge { tags: vec![("all".to_owned(), Mode::Hard)], source: "lost".into(), ..Purge::default() };
-            vec![(applied, Arc::new(all))]
-        });
-        if lines.last().is_none_or(|(last, _)| *last < applied) {
-            // Every later line must stand after our position, else we should not read it.
-            lines.push((applied, Arc::new(Purge { source: "advance".to_owned(), ..Purge::default() })));
-        }
-        for (seq, purge) in lines {
-            if !self.log.restore(seq, &purge).await? {
-                // The log has gone on without it. Later is never too little.
-                self.log.append(&purge, self.keep).await?;
-            }
-        }
-        Ok(())
-    }
-
-    fn apply(&self, line: LogLine, at: Timestamp) {
+    async fn apply(&self, line: LogLine, at: Timestamp) {
         let Some(purge) = line.purge else {
             // Somebody else's, or a newer version's. Its place is taken, so that we do not read it again.
             self.metrics.log_garbage.inc();
@@ -191,6 +202,12 @@ impl Follower {
             }
         }
         tracing::debug!(purge_seq = %line.seq, source = purge.source, tags = purge.tags.len(), "purge applied");
-        self.purges.apply(line.seq, purge.into(), at);
+        let marked = Tasks::compute(purge.bytes(), || Marked::from(purge)).await;
+        self.purges.apply(line.seq, marked, at);
     }
+}
+
+/// A line that purges nothing.
+fn note(source: &str) -> Purge {
+    Purge { source: source.to_owned(), ..Purge::default() }
 }

@@ -12,7 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::policy::purge::Purge;
+use crate::policy::purge::{Mode, Purge};
 use crate::store::line;
 
 const HEADER: &[u8; 16] = b"endcap journal 1";
@@ -45,9 +45,11 @@ pub enum JournalError {
 /// What was found in a journal when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Purges that wait for the log.
+    /// Purges that wait for the log, with one of everything in the place of each damaged one.
     pub purges: usize,
-    /// Bytes that are no whole record: damage, or what a crash has torn off.
+    /// Records that were whole once and are damaged.
+    pub damaged: usize,
+    /// Bytes at the end that are no whole record: what a crash has torn off, and nobody was told of.
     pub skipped_bytes: u64,
 }
 
@@ -90,11 +92,9 @@ impl Journal {
             return Err(io::Error::other("it is no journal of endcap's: name another file"));
         }
         let records = bytes.get(HEADER.len()..).unwrap_or_default();
-        let (pending, whole) = read_records(records);
+        let (pending, damaged, whole) = read_records(records);
         let end = if torn_header { 0 } else { (HEADER.len() + whole) as u64 };
-        let skipped_bytes = (records.len() - pending.iter().map(|(_, length)| *length).sum::<usize>()) as u64;
-        let pending: VecDeque<Purge> = pending.into_iter().map(|(purge, _)| purge).collect();
-        let found = Found { purges: pending.len(), skipped_bytes };
+        let found = Found { purges: pending.len(), damaged, skipped_bytes: (records.len() - whole) as u64 };
         let mut journal = Self { path: path.to_owned(), file, end, bytes_max, is_torn: true, pending, replayed: 0 };
         journal.cut_off()?;
         if journal.end == 0 {
@@ -130,17 +130,17 @@ impl Journal {
         self.pending.len() - self.replayed
     }
 
-    /// The oldest purge that is not known to be in the log.
-    pub fn next(&self) -> Option<&Purge> {
-        self.pending.get(self.replayed)
+    /// The oldest purges that are not known to be in the log, at most so many.
+    pub fn next(&self, most: usize) -> Vec<Purge> {
+        self.pending.iter().skip(self.replayed).take(most).cloned().collect()
     }
 
-    /// The log has taken the oldest. The file is emptied when it has taken all.
+    /// The log has the oldest so many. The file is emptied when it has all.
     ///
     /// # Errors
     /// The file could not be emptied: its purges may be replayed once more, which does no harm.
-    pub fn replayed(&mut self) -> io::Result<()> {
-        self.replayed = (self.replayed + 1).min(self.pending.len());
+    pub fn replayed(&mut self, count: usize) -> io::Result<()> {
+        self.replayed = (self.replayed + count).min(self.pending.len());
         if self.replayed < self.pending.len() {
             return Ok(());
         }
@@ -190,28 +190,37 @@ fn sum(text: &[u8]) -> [u8; SUM] {
     *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
 
-/// The purges of all whole records with their lengths in bytes, and where the last of them ends.
-fn read_records(bytes: &[u8]) -> (Vec<(Purge, usize)>, usize) {
-    let (mut found, mut at, mut end) = (Vec::new(), 0, 0);
+/// The purges of all records, how many of these are damaged, and where the last one ends. What a damaged
+/// one said was acknowledged: everything is purged in its place.
+fn read_records(bytes: &[u8]) -> (VecDeque<Purge>, usize, usize) {
+    let (mut found, mut damaged, mut at, mut end) = (VecDeque::new(), 0, 0, 0);
     while let Some(next) = bytes.get(at..).and_then(|rest| memchr::memmem::find(rest, MARK)) {
         at += next;
-        match bytes.get(at..).and_then(read_record) {
-            Some((purge, length)) => {
-                at += length;
-                end = at;
-                found.push((purge, length));
-            }
-            None => at += 1,
-        }
+        let Some((purge, length)) = bytes.get(at..).and_then(read_record) else {
+            at += 1;
+            continue;
+        };
+        damaged += usize::from(at > end);
+        found.extend((at > end).then(everything));
+        damaged += usize::from(purge.is_none());
+        found.push_back(purge.unwrap_or_else(everything));
+        at += length;
+        end = at;
     }
-    (found, end)
+    (found, damaged, end)
 }
 
-fn read_record(bytes: &[u8]) -> Option<(Purge, usize)> {
+fn everything() -> Purge {
+    Purge { tags: vec![("all".to_owned(), Mode::Hard)], source: "damaged".to_owned(), ..Purge::default() }
+}
+
+/// The purge of a record and the record's length. A record that is all there and not as it was written has
+/// no purge.
+fn read_record(bytes: &[u8]) -> Option<(Option<Purge>, usize)> {
     let (length, rest) = bytes.get(MARK.len()..)?.split_first_chunk::<4>()?;
     let (said, rest) = rest.split_first_chunk::<SUM>()?;
     let text = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-    let purge = (sum(text) == *said).then(|| line::decode(text)).flatten()?;
+    let purge = (sum(text) == *said).then(|| line::decode(text)).flatten();
     Some((purge, RECORD_HEAD + text.len()))
 }
 
@@ -222,7 +231,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::policy::purge::Mode;
 
     fn purge(tag: &str) -> Purge {
         let tags = vec![(tag.to_owned(), Mode::Hard), ("list:a".to_owned(), Mode::Soft)];
@@ -257,15 +265,15 @@ mod tests {
         let (_folder, path) = folder();
         with(&path, &["a", "b"]);
         let (mut journal, found) = open(&path);
-        assert_eq!((found, tags(&journal)), (Found { purges: 2, skipped_bytes: 0 }, vec!["a".into(), "b".into()]));
-        assert_eq!(journal.next().unwrap().event_id, "1");
-        journal.replayed().unwrap();
+        assert_eq!((found, tags(&journal)), (Found { purges: 2, ..Found::default() }, vec!["a".into(), "b".into()]));
+        assert_eq!(journal.next(1)[0].event_id, "1");
+        journal.replayed(1).unwrap();
         assert_eq!((journal.waiting(), tags(&journal)), (1, vec!["b".to_owned()]));
         drop(journal);
         let (mut journal, _) = open(&path);
         assert_eq!(tags(&journal), ["a", "b"], "a crash in a replay begins it again");
         for _ in 0..2 {
-            journal.replayed().unwrap();
+            journal.replayed(1).unwrap();
         }
         journal.append(&purge("c")).unwrap();
         drop(journal);
@@ -280,7 +288,7 @@ mod tests {
         journal.append(&purge("a")).unwrap();
         assert!(matches!(journal.append(&purge("b")), Err(JournalError::Full { .. })));
         assert_eq!(tags(&journal), ["a"]);
-        journal.replayed().unwrap();
+        journal.replayed(1).unwrap();
         journal.append(&purge("b")).unwrap();
     }
 
@@ -296,15 +304,19 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_record_is_skipped_and_the_others_are_kept() {
+    fn everything_is_purged_in_the_place_of_a_damaged_record() {
         let (_folder, path) = folder();
-        let mut bytes = with(&path, &["first", "second", "third"]);
-        let at = memchr::memmem::find(&bytes, b"second").unwrap();
-        bytes[at] ^= 1;
-        fs::write(&path, &bytes).unwrap();
-        let (journal, found) = open(&path);
-        assert_eq!((found.purges, tags(&journal)), (2, vec!["first".to_owned(), "third".to_owned()]));
-        assert_eq!(found.skipped_bytes, record(&purge("second")).len() as u64);
+        let whole = with(&path, &["first", "second", "third"]);
+        let length = record(&purge("first")).len();
+        // In its text, in its mark.
+        for at in [memchr::memmem::find(&whole, b"second").unwrap(), HEADER.len() + length] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            let (journal, found) = open(&path);
+            assert_eq!(found, Found { purges: 3, damaged: 1, skipped_bytes: 0 });
+            assert_eq!(tags(&journal), ["first", "all", "third"]);
+        }
     }
 
     proptest! {
@@ -323,7 +335,7 @@ mod tests {
             journal.append(&purge("after")).unwrap();
             drop(journal);
             let (journal, again) = open(&path);
-            prop_assert_eq!(again, Found { purges: found.purges + 1, skipped_bytes: 0 });
+            prop_assert_eq!(again, Found { purges: found.purges + 1, ..Found::default() });
             let tags = tags(&journal);
             prop_assert_eq!(tags.last().unwrap(), "after");
         }

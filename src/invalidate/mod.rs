@@ -16,6 +16,7 @@ use crate::policy::breaker::Breaker;
 use crate::policy::purge::{Marked, Purge, PurgeSeq};
 use crate::purges::Purges;
 use crate::store::{SharedStore, StoreError};
+use crate::tasks::Tasks;
 use replay::Replay;
 
 /// Longest tag that is taken, in bytes: the longest request target fits behind `path:`.
@@ -101,6 +102,8 @@ pub struct Invalidator {
     pub ack_timeout: Duration,
     /// Most tags in one purge.
     pub tags_max: usize,
+    /// Where orders are carried out to their end.
+    pub tasks: Tasks,
     /// Open after a failure of the log.
     pub breaker: Mutex<Breaker>,
 }
@@ -115,17 +118,20 @@ impl Invalidator {
     ///
     /// # Errors
     /// See [`PurgeError`]. A valid purge is applied here in any case: that forgets too much at worst.
-    pub async fn purge(&self, purge: &Purge) -> Result<Acknowledged, PurgeError> {
-        let outcome = match self.check(purge) {
-            Ok(()) => self.order(purge).await,
-            Err(error) => Err(error),
-        };
+    pub async fn purge(self: &Arc<Self>, purge: Purge) -> Result<Acknowledged, PurgeError> {
+        // In a task of its own: a sender that leaves half-way must not leave a half-done purge.
+        let invalidator = Arc::clone(self);
+        let ordered = self.tasks.spawn(async move {
+            invalidator.check(&purge)?;
+            invalidator.order(purge).await
+        });
+        let outcome = Tasks::outcome(ordered).await;
         self.metrics.purge_ordered(match &outcome {
             Ok(Acknowledged { durable: Durable::Journal, .. }) => "journaled",
             Ok(_) => "acknowledged",
             Err(PurgeError::Invalid(_)) => "invalid",
-            Err(PurgeError::Log(_)) => "log",
-            Err(PurgeError::Journal(..)) => "journal",
+            Err(PurgeError::Log(_)) => "not_logged",
+            Err(PurgeError::Journal(..)) => "not_journaled",
             Err(PurgeError::NotApplied(_)) => "not_applied",
         });
         outcome
@@ -145,21 +151,24 @@ impl Invalidator {
         Ok(())
     }
 
-    async fn order(&self, purge: &Purge) -> Result<Acknowledged, PurgeError> {
-        let error = match self.append(purge).await {
+    async fn order(&self, purge: Purge) -> Result<Acknowledged, PurgeError> {
+        let error = match self.append(&purge).await {
             Ok(seq) => match tokio::time::timeout(self.ack_timeout, self.purges.wait_for(seq)).await {
                 Ok(()) => return Ok(Acknowledged { seq, durable: self.durable }),
                 Err(_) => PurgeError::NotApplied(seq),
             },
             Err(error) => PurgeError::Log(error),
         };
-        let line = Marked::from(purge.clone());
+        let line = {
+            let purge = purge.clone();
+            Tasks::compute(purge.bytes(), || Marked::from(purge)).await
+        };
         let Some(journal) = &self.journal else {
             self.purges.apply_here(line, self.clock.now());
             return Err(error);
         };
         // First the journal: from then on nothing is taken from the shared tier, whose entries cannot know.
-        let journaled = journal.append(purge).await;
+        let journaled = journal.append(&purge).await;
         let seq = self.purges.apply_here(line, self.clock.now());
         match (journaled, error) {
             (Ok(()), _) => Ok(Acknowledged { seq, durable: Durable::Journal }),
@@ -214,7 +223,7 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(1000)));
         let purges = Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None));
         purges.apply(PurgeSeq::new(5000, 0).unwrap(), Marked::default(), clock.now());
-        let invalidator = Invalidator {
+        let invalidator = Arc::new(Invalidator {
             log: Arc::new(MemoryStore::new(Arc::clone(&clock))),
             durable: Durable::Log,
             journal: None,
@@ -224,11 +233,12 @@ mod tests {
             keep: Duration::from_secs(100),
             ack_timeout: Duration::from_secs(1),
             tags_max: 10,
+            tasks: Tasks::new(),
             breaker: breaker(),
-        };
+        });
         let began = purges.applied();
         let purge = Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() };
-        assert!(matches!(invalidator.purge(&purge).await, Err(PurgeError::Log(_))));
+        assert!(matches!(invalidator.purge(purge).await, Err(PurgeError::Log(_))));
         let found = purges.judge(&[TagHash::of("a")], began).purged();
         assert_eq!(found, crate::policy::purge::Purged::Hard, "applied here all the same");
     }

@@ -18,6 +18,8 @@ use crate::tasks::Tasks;
 /// The first pause after a failure, doubled up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
+/// Purges that are replayed at a time.
+const BATCH: usize = 256;
 
 /// A journal, and how it comes into the log. Clones share it.
 #[derive(Clone, Debug)]
@@ -40,31 +42,28 @@ impl Replay {
     /// # Errors
     /// See [`JournalError`].
     pub async fn append(&self, purge: &Purge) -> Result<(), JournalError> {
-        let (purges, purge) = (Arc::clone(&self.purges), purge.clone());
-        let appended = move |journal: &mut Journal| {
+        let (purges, more, purge) = (Arc::clone(&self.purges), Arc::clone(&self.more), purge.clone());
+        self.blocking(move |journal| {
             journal.append(&purge)?;
             purges.set_journaled(journal.waiting() as u64);
+            more.notify_one();
             Ok(())
-        };
-        self.blocking(appended).await?;
-        self.more.notify_one();
-        Ok(())
+        })
+        .await
     }
 
-    /// Brings what the journal holds into the log whenever it can, until the process stops. The journal
-    /// counts as empty when this node's follower has passed the last of it.
-    pub async fn run(self, log: Arc<dyn SharedStore>, keep: Duration, stop: CancellationToken) {
+    /// Brings what the journal holds into the log whenever it can, until the process stops. A purge leaves the
+    /// journal when this node's follower has read it from the log: what is lost before that is told again.
+    pub async fn run(self, log: Arc<dyn SharedStore>, keep: Duration, patience: Duration, stop: CancellationToken) {
         let work = async {
             let mut pause = PAUSE_FIRST;
             loop {
-                match self.replay(&*log, keep).await {
-                    Ok(None) => self.more.notified().await,
-                    Ok(Some(last)) => {
-                        self.purges.wait_for(last).await;
-                        let purges = Arc::clone(&self.purges);
-                        self.blocking(move |journal| purges.set_journaled(journal.waiting() as u64)).await;
+                match self.replay(&*log, keep, patience).await {
+                    Ok(0) => {
                         pause = PAUSE_FIRST;
+                        self.more.notified().await;
                     }
+                    Ok(_) => {}
                     Err(error) => {
                         tracing::debug!(%error, "the journal waits for the purge log");
                         tokio::time::sleep(pause).await;
@@ -80,21 +79,29 @@ impl Replay {
         }
     }
 
-    /// Appends all to the log; where the last one stands, or `None` if there was none.
-    async fn replay(&self, log: &dyn SharedStore, keep: Duration) -> Result<Option<PurgeSeq>, StoreError> {
-        let (mut last, mut count) = (None, 0_u64);
-        while let Some(purge) = self.blocking(|journal| journal.next().cloned()).await {
-            last = Some(append(log, &self.purges, &purge, keep).await?);
-            count += 1;
-            if let Err(error) = self.blocking(Journal::replayed).await {
-                tracing::error!(%error, "the journal cannot be emptied, its purges will be replayed again");
-            }
+    /// Appends the oldest to the log, waits until this node has read them, and says how many there were.
+    async fn replay(&self, log: &dyn SharedStore, keep: Duration, patience: Duration) -> Result<usize, StoreError> {
+        let purges = self.blocking(|journal| journal.next(BATCH)).await;
+        if purges.is_empty() {
+            return Ok(0);
         }
-        if last.is_some() {
-            self.metrics.journal_replayed.inc_by(count);
-            tracing::info!(purges = count, "the journal is in the purge log");
+        let mut last = PurgeSeq::ZERO;
+        for purge in &purges {
+            last = append(log, &self.purges, purge, keep).await?;
         }
-        Ok(last)
+        tokio::time::timeout(patience, self.purges.wait_for(last)).await.map_err(|_| StoreError::Timeout)?;
+        let (count, shown) = (purges.len(), Arc::clone(&self.purges));
+        let emptied = self.blocking(move |journal| {
+            let emptied = journal.replayed(count);
+            shown.set_journaled(journal.waiting() as u64);
+            emptied
+        });
+        if let Err(error) = emptied.await {
+            tracing::error!(%error, "the journal cannot be emptied, its purges will be replayed again");
+        }
+        self.metrics.journal_replayed.inc_by(count as u64);
+        tracing::info!(purges = count, "purges went from the journal into the log");
+        Ok(count)
     }
 
     /// Works on the journal, on a thread that may wait for the disk.

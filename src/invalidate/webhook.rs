@@ -151,11 +151,12 @@ impl Webhooks {
             self.metrics.webhook(result);
             return Reply { status, body: json!({ "purged": 0, "unknown": unknown, "incomplete": incomplete }) };
         }
-        match self.invalidator.purge(&purge).await {
+        let count = purge.tags.len();
+        match self.invalidator.purge(purge).await {
             Ok(acknowledged) => {
                 self.metrics.webhook("accepted");
                 let body = json!({
-                    "purged": purge.tags.len(),
+                    "purged": count,
                     "seq": acknowledged.seq.to_string(),
                     "durable": acknowledged.durable.as_str(),
                     "unknown": unknown,

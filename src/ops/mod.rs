@@ -148,10 +148,11 @@ impl Ops {
         };
         let tags = order.tags.into_iter().map(|tag| (tag, mode)).collect();
         let purge = Purge { tags, source: "operator".into(), event_id: String::new() };
-        match self.invalidator.purge(&purge).await {
+        let count = purge.tags.len();
+        match self.invalidator.purge(purge).await {
             Ok(acknowledged) => {
                 let reply = json!({
-                    "purged": purge.tags.len(),
+                    "purged": count,
                     "mode": mode.as_str(),
                     "seq": acknowledged.seq.to_string(),
                     "durable": acknowledged.durable.as_str(),

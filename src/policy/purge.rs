@@ -9,6 +9,7 @@
 mod index;
 mod seq;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use index::PurgeIndex;
@@ -59,20 +60,21 @@ pub struct Purge {
 }
 
 impl Purge {
+    /// Bytes of its tags, about: what hashing them costs.
+    pub fn bytes(&self) -> usize {
+        self.tags.iter().map(|(tag, _)| tag.len() + 16).sum()
+    }
+
     /// The hashed form in which the index keeps it: each tag once with its strongest mode, sorted, and
     /// with each tag the coarse ones that entries with too many tags carry in its place.
     pub fn marks(&self) -> Box<[(TagHash, Mode)]> {
         let mut marks = Vec::with_capacity(self.tags.len() + 4);
-        let mut coarse: Vec<(&str, Mode)> = Vec::new();
+        let mut coarse: HashSet<(&str, Mode)> = HashSet::new();
         for (tag, mode) in &self.tags {
             marks.push((TagHash::of(tag), *mode));
-            for kind in [kind_of(tag), ""] {
-                if !coarse.contains(&(kind, *mode)) {
-                    coarse.push((kind, *mode));
-                }
-            }
+            coarse.extend([(kind_of(tag), *mode), ("", *mode)]);
         }
-        marks.extend(coarse.iter().map(|(kind, mode)| (coarse_tag(kind), *mode)));
+        marks.extend(coarse.into_iter().map(|(kind, mode)| (coarse_tag(kind), mode)));
         marks.sort_unstable_by(|a, b| (a.0, b.1).cmp(&(b.0, a.1)));
         marks.dedup_by_key(|(tag, _)| *tag);
         marks.into_boxed_slice()

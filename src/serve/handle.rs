@@ -183,7 +183,8 @@ impl Server {
             Filled::Landed { landed: Landed::Entry { entry, source, stored }, collapsed } => {
                 let said = Said::filled(source, stored, collapsed);
                 let verdict = self.fill.judge(&entry, self.clock.now());
-                let said = if stored && verdict != Verdict::Fresh { said.overtaken() } else { said };
+                let is_overtaken = self.fill.is_purged(&entry) || (stored && verdict != Verdict::Fresh);
+                let said = if is_overtaken { said.overtaken() } else { said };
                 let said = if expired == Some(ExpiredReason::Blind) { said.because("blind") } else { said };
                 if let (Source::L2, Verdict::Stale(why)) = (source, verdict) {
                     self.fill.refresh_behind(rule, key, &entry, why);

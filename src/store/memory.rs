@@ -96,16 +96,15 @@ impl SharedStore for MemoryStore {
         std::future::ready(Ok(is_free)).boxed()
     }
 
-    fn look(&self, key: KeyHash) -> BoxFuture<'_, Result<(Option<Bytes>, Lease), StoreError>> {
+    fn leased(&self, key: KeyHash) -> BoxFuture<'_, Result<Lease, StoreError>> {
         let now = self.clock.now();
         let state = self.state();
-        let value = state.values.get(&key).filter(|(_, until)| now < *until).map(|(value, _)| value.clone());
         let lease = match state.leases.get(&key).filter(|(_, until)| now < *until) {
             None => Lease::Free,
             Some((Some(_), _)) => Lease::Held,
             Some((None, _)) => Lease::Vain,
         };
-        std::future::ready(Ok((value, lease))).boxed()
+        std::future::ready(Ok(lease)).boxed()
     }
 
     fn release(
@@ -153,14 +152,19 @@ impl SharedStore for MemoryStore {
         std::future::ready(Ok(found)).boxed()
     }
 
-    fn restore<'s>(&'s self, seq: PurgeSeq, purge: &'s Purge) -> BoxFuture<'s, Result<bool, StoreError>> {
+    fn restore<'s>(
+        &'s self,
+        seq: PurgeSeq,
+        purge: &'s Purge,
+        _keep: Duration,
+    ) -> BoxFuture<'s, Result<bool, StoreError>> {
         let mut state = self.state();
         let is_next = seq > state.newest;
         if is_next {
             state.newest = seq;
             state.log.insert(seq, purge.clone());
         }
-        let is_there = state.log.contains_key(&seq);
+        let is_there = state.log.get(&seq) == Some(purge);
         drop(state);
         if is_next {
             self.newest.send_replace(seq);

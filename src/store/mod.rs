@@ -31,8 +31,8 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
     /// somebody holds it, or it was marked as vain.
     fn lease(&self, key: KeyHash, token: LeaseToken, ttl: Duration) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// The stored bytes of a key and its lease, as of one moment.
-    fn look(&self, key: KeyHash) -> BoxFuture<'_, Result<(Option<Bytes>, Lease), StoreError>>;
+    /// How the lease of a key stands.
+    fn leased(&self, key: KeyHash) -> BoxFuture<'_, Result<Lease, StoreError>>;
 
     /// Gives back a lease that this token still holds. With `vain` nobody waits for the key that long:
     /// what the origin says of it is not for all.
@@ -49,9 +49,14 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
     /// Whether a reader who has applied `applied` can go on from there.
     fn log_state(&self, applied: PurgeSeq) -> BoxFuture<'_, Result<LogState, StoreError>>;
 
-    /// Puts back a line that the log has lost, at its own place. False when the log holds a later line
-    /// but not this one; then it can only be appended anew.
-    fn restore<'s>(&'s self, seq: PurgeSeq, purge: &'s Purge) -> BoxFuture<'s, Result<bool, StoreError>>;
+    /// Appends a line at just this position. False when the log holds another line there or a later one;
+    /// then it can only be appended behind that.
+    fn restore<'s>(
+        &'s self,
+        seq: PurgeSeq,
+        purge: &'s Purge,
+        keep: Duration,
+    ) -> BoxFuture<'s, Result<bool, StoreError>>;
 }
 
 /// Tells the holder of a lease from all others.

@@ -126,7 +126,14 @@ impl Codec {
     /// # Errors
     /// See [`WireError`]; whatever the bytes are, this neither panics nor takes more memory than the
     /// largest object.
-    pub fn decode(&self, fingerprint: u64, key: &[u8], bytes: &Bytes, purges: &Purges) -> Result<Entry, WireError> {
+    pub fn decode(
+        &self,
+        fingerprint: u64,
+        key: &[u8],
+        bytes: &Bytes,
+        purges: &Purges,
+        now: Timestamp,
+    ) -> Result<Entry, WireError> {
         if bytes.len() < BODY_AT || &bytes[..MAGIC.len()] != MAGIC {
             return Err(WireError::Corrupt);
         }
@@ -148,7 +155,10 @@ impl Codec {
             return Err(WireError::Rule);
         }
         let mut time = || rest.try_get_u64().map(Timestamp::from_millis).map_err(|_| WireError::Corrupt);
-        let (born, fresh_until, swr_until, sie_until, began) = (time()?, time()?, time()?, time()?, time()?);
+        let times = [time()?, time()?, time()?, time()?, time()?];
+        // A fill that has not begun yet was written by a node whose clock is ahead.
+        let ahead = times[4].since(now);
+        let [born, fresh_until, swr_until, sie_until, began] = times.map(|time| time.before(ahead));
         let as_of = PurgeSeq::from_bits(rest.try_get_u128().map_err(|_| WireError::Corrupt)?);
         let status = rest.try_get_u16().map_err(|_| WireError::Corrupt)?;
         let status = StatusCode::from_u16(status).map_err(|_| WireError::Corrupt)?;
@@ -227,6 +237,7 @@ mod tests {
     use crate::policy::purge::{Marked, Mode, Purge, PurgeIndex, Purged};
 
     const RULES: u64 = 7;
+    const NOW: Timestamp = Timestamp::from_millis(100);
 
     fn purges() -> Purges {
         Purges::new(PurgeIndex::new(Duration::from_secs(2), 100, Duration::from_secs(100)), None)
@@ -266,7 +277,7 @@ mod tests {
             assert!(body.len() < 64 || bytes.len() < body.len(), "compressed");
             let purges = purges();
             purges.apply(PurgeSeq::new(8, 0).unwrap(), Marked::default(), Timestamp::default());
-            let read = codec().decode(RULES, b"the key", &bytes, &purges).unwrap();
+            let read = codec().decode(RULES, b"the key", &bytes, &purges, NOW).unwrap();
             assert_eq!(read.body, written.body);
             assert_eq!(read.headers, written.headers);
             assert_eq!((read.status, read.lifetime, read.began), (written.status, written.lifetime, written.began));
@@ -276,11 +287,20 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_ahead_makes_nothing_younger() {
+        let at = Timestamp::from_millis;
+        let bytes = codec().encode(RULES, &entry(b"x"));
+        let read = codec().decode(RULES, b"the key", &bytes, &purges(), at(3)).unwrap();
+        let lifetime = Lifetime { born: at(0), fresh_until: at(0), swr_until: at(1), sie_until: at(2) };
+        assert_eq!((read.began, read.lifetime), (at(3), lifetime), "it began now, at the latest");
+    }
+
+    #[test]
     fn what_comes_in_is_judged_against_the_index() {
         let purges = purges();
         let bytes = codec().encode(RULES, &entry(b"x"));
         let purge = |tag: &str| Purge { tags: vec![(tag.to_owned(), Mode::Hard)], ..Purge::default() };
-        let read = || codec().decode(RULES, b"the key", &bytes, &purges).unwrap();
+        let read = || codec().decode(RULES, b"the key", &bytes, &purges, NOW).unwrap();
         assert_eq!(read().as_of, PurgeSeq::ZERO, "what we have not applied may concern it");
         purges.apply(PurgeSeq::new(9, 0).unwrap(), purge("a").into(), Timestamp::default());
         assert_eq!(purges.check(&read()), Purged::Hard);
@@ -290,10 +310,10 @@ mod tests {
     fn foreign_damaged_and_newer_values_are_told_apart() {
         let bytes = codec().encode(RULES, &entry(&[b'x'; 500]));
         let decode = |codec: &Codec, key: &[u8], bytes: &[u8]| {
-            codec.decode(RULES, key, &Bytes::copy_from_slice(bytes), &purges()).map(|_| ()).unwrap_err()
+            codec.decode(RULES, key, &Bytes::copy_from_slice(bytes), &purges(), NOW).map(|_| ()).unwrap_err()
         };
         assert_eq!(decode(&codec(), b"other", &bytes), WireError::Foreign);
-        let other_rules = codec().decode(RULES + 1, b"the key", &bytes, &purges()).map(|_| ()).unwrap_err();
+        let other_rules = codec().decode(RULES + 1, b"the key", &bytes, &purges(), NOW).map(|_| ()).unwrap_err();
         assert_eq!(other_rules, WireError::Rule);
         assert_eq!(decode(&Codec::new(None, 64, 1 << 20), b"the key", &bytes), WireError::Corrupt);
         assert_eq!(decode(&Codec::new(Some("secret"), 64, 100), b"the key", &bytes), WireError::TooLarge);
@@ -320,7 +340,7 @@ mod tests {
             bytes.extend(&tail);
             let mac = codec().mac(&bytes);
             bytes[MAC_AT..BODY_AT].copy_from_slice(mac.as_bytes());
-            drop(codec().decode(RULES, b"", &bytes.into(), &purges()));
+            drop(codec().decode(RULES, b"", &bytes.into(), &purges(), NOW));
         }
     }
 }

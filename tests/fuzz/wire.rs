@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use endcap::clock::Timestamp;
 use endcap::policy::purge::PurgeIndex;
 use endcap::purges::Purges;
 use endcap::store::wire::{Codec, WireError};
@@ -15,6 +16,8 @@ const MAC_AT: usize = 8;
 const BODY_AT: usize = MAC_AT + 32;
 const KEY: &[u8] = b"\0\0\0\x01k";
 const FINGERPRINT: u64 = 7;
+/// Later than the seeds' fills, sooner than others: a node whose clock is ahead.
+const NOW: Timestamp = Timestamp::from_millis(1 << 40);
 
 const WORDS: &[&str] = &[
     "\0\0\0\0",
@@ -88,7 +91,7 @@ fn no_bytes_from_redis_panic_or_take_more_memory_than_an_object() {
     let _alone = crate::alone();
     static CODEC: LazyLock<Codec> = LazyLock::new(|| Codec::new(None, 1024, OBJECT_MAX));
     let purges = Purges::new(PurgeIndex::new(Duration::from_secs(2), 1000, Duration::from_secs(99)), None);
-    let decode = |bytes: &[u8]| CODEC.decode(FINGERPRINT, KEY, &seal(bytes), &purges);
+    let decode = |bytes: &[u8]| CODEC.decode(FINGERPRINT, KEY, &seal(bytes), &purges, NOW);
     for (seed, expected) in seeds().iter().zip([None, None, None, Some(WireError::TooLarge), Some(WireError::Corrupt)])
     {
         assert_eq!(decode(seed).err(), expected, "the format is the one that this test writes");
@@ -99,7 +102,7 @@ fn no_bytes_from_redis_panic_or_take_more_memory_than_an_object() {
             assert_eq!(entry.key, KEY);
             // What was read is written so that it reads the same.
             let written = CODEC.encode(FINGERPRINT, &entry);
-            let again = CODEC.decode(FINGERPRINT, KEY, &written, &purges).unwrap();
+            let again = CODEC.decode(FINGERPRINT, KEY, &written, &purges, NOW).unwrap();
             assert_eq!((again.status, &again.headers, &again.body), (entry.status, &entry.headers, &entry.body));
             assert_eq!((again.tags, again.lifetime, again.as_of), (entry.tags, entry.lifetime, entry.as_of));
         }

@@ -219,7 +219,7 @@ async fn a_log_that_ends_before_the_reader_is_lost_until_it_is_put_back(world: W
     assert_eq!(state(far()).await, LogState::Lost(PurgeSeq::ZERO), "an empty one");
     let newest = world.append("a").await;
     assert_eq!(state(far()).await, LogState::Lost(newest));
-    let restore = async |seq: PurgeSeq, tag| world.store.restore(seq, &purge(tag)).await.unwrap();
+    let restore = async |seq: PurgeSeq, tag| world.store.restore(seq, &purge(tag), KEEP).await.unwrap();
     assert!(restore(far(), "lost").await);
     assert_eq!(state(far().next_local()).await, LogState::Continues);
     assert!(restore(far(), "lost").await, "another node was faster");
@@ -233,10 +233,10 @@ async fn a_log_that_ends_before_the_reader_is_lost_until_it_is_put_back(world: W
 async fn a_line_that_is_gone_from_the_middle_is_lost_until_it_is_put_back(world: World) {
     let at = |n| PurgeSeq::new(99_999_999_999_999, n).unwrap();
     for (n, tag) in [(1, "a"), (3, "b")] {
-        assert!(world.store.restore(at(n), &purge(tag)).await.unwrap());
+        assert!(world.store.restore(at(n), &purge(tag), KEEP).await.unwrap());
     }
     assert_eq!(world.store.log_state(at(2)).await.unwrap(), LogState::Lost(at(1)), "it was read, and is not there");
-    assert!(!world.store.restore(at(2), &purge("lost")).await.unwrap(), "the log has gone on without it");
+    assert!(!world.store.restore(at(2), &purge("lost"), KEEP).await.unwrap(), "the log has gone on without it");
     assert_eq!(world.store.log_state(at(3)).await.unwrap(), LogState::Continues);
 }
 
@@ -250,23 +250,22 @@ async fn a_forgotten_value_is_gone(world: World) {
 async fn a_lease_has_one_holder_who_alone_gives_it_back(world: World) {
     let store = &world.store;
     let (one, two) = (LeaseToken(1), LeaseToken(2));
-    let look = async || store.look(key("/a")).await.unwrap();
-    assert_eq!(look().await, (None, Lease::Free));
+    let leased = async || store.leased(key("/a")).await.unwrap();
+    assert_eq!(leased().await, Lease::Free);
     assert!(store.lease(key("/a"), one, MINUTE).await.unwrap());
     assert!(!store.lease(key("/a"), two, MINUTE).await.unwrap());
     assert!(store.lease(key("/b"), two, MINUTE).await.unwrap(), "each key has its own");
-    assert_eq!(look().await, (None, Lease::Held));
+    assert_eq!(leased().await, Lease::Held);
     store.release(key("/a"), two, None).await.unwrap();
-    assert_eq!(look().await, (None, Lease::Held), "it is not two's to give back");
-    store.put(key("/a"), Bytes::from_static(b"x"), MINUTE).await.unwrap();
+    assert_eq!(leased().await, Lease::Held, "it is not two's to give back");
     store.release(key("/a"), one, None).await.unwrap();
-    assert_eq!(look().await, (Some(Bytes::from_static(b"x")), Lease::Free));
+    assert_eq!(leased().await, Lease::Free);
     assert!(store.lease(key("/a"), two, MINUTE).await.unwrap());
 }
 
 async fn a_lease_given_up_tells_all_not_to_wait_for_a_while(world: World) {
     let store = &world.store;
-    let look = async || store.look(key("/a")).await.unwrap().1;
+    let look = async || store.leased(key("/a")).await.unwrap();
     assert!(store.lease(key("/a"), LeaseToken(1), MINUTE).await.unwrap());
     store.release(key("/a"), LeaseToken(1), Some(Duration::from_millis(50))).await.unwrap();
     // On a slow machine the while may be over.
@@ -279,10 +278,10 @@ async fn a_lease_ends_with_its_time(world: World) {
     let ttl = Duration::from_millis(50);
     assert!(world.store.lease(key("/a"), LeaseToken(1), ttl).await.unwrap());
     world.clock.advance(ttl);
-    until("it is free", async || world.store.look(key("/a")).await.unwrap().1 == Lease::Free).await;
+    until("it is free", async || world.store.leased(key("/a")).await.unwrap() == Lease::Free).await;
     assert!(world.store.lease(key("/a"), LeaseToken(2), MINUTE).await.unwrap());
     world.store.release(key("/a"), LeaseToken(1), None).await.unwrap();
-    assert_eq!(world.store.look(key("/a")).await.unwrap().1, Lease::Held, "the next holder keeps it");
+    assert_eq!(world.store.leased(key("/a")).await.unwrap(), Lease::Held, "the next holder keeps it");
 }
 
 /// Runs each promise on both stores, as a test of its own name.

@@ -41,10 +41,7 @@ fn proxy_toml_gives_the_defaults_of_what_has_none_of_its_own() {
         .render(),
     )
     .unwrap();
-    for (path, own) in [
-        (&["redis"][..], &["url"][..]),
-        (&["hooks", "erp"], &["secrets", "secrets_file"]),
-    ] {
+    for (path, own) in [(&["redis"][..], &["url"][..]), (&["hooks", "erp"], &["secrets", "secrets_file"])] {
         let rendered = path.iter().fold(Value::Table(rendered.clone()), |value, key| value[*key].clone());
         let documented = section(path);
         for (key, value) in rendered.as_table().unwrap() {

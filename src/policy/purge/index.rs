@@ -1,10 +1,9 @@
 //! What was purged, by tag, and what that says of an entry.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::{Marked, Mode, Purge, PurgeSeq, Purged};
+use super::{Marked, Mode, PurgeSeq, Purged};
 use crate::policy::tags::TagHash;
 use crate::policy::time::Timestamp;
 
@@ -201,11 +200,10 @@ impl PurgeIndex {
         }
     }
 
-    /// The log's lines after a position as they were applied, oldest first; `None` where they are not
-    /// remembered one by one any more. What this process applied alone is none of them.
-    pub fn lines_after(&self, seq: PurgeSeq) -> Option<Vec<(PurgeSeq, Arc<Purge>)>> {
-        let lines = self.ring.iter().filter(|recent| recent.seq > seq && recent.seq == recent.seq.shared());
-        (seq >= self.ring_after).then(|| lines.map(|recent| (recent.seq, Arc::clone(&recent.line.purge))).collect())
+    /// The tags of the newest deletions, each once, as far as they are remembered.
+    pub fn recent_deletions(&self) -> BTreeSet<String> {
+        let tags = self.ring.iter().flat_map(|recent| &recent.line.purge.tags);
+        tags.filter(|(_, mode)| *mode == Mode::Delete).map(|(tag, _)| tag.clone()).collect()
     }
 
     /// The end of the echo of the newest purge that concerns these tags, for an answer whose fill began
@@ -301,6 +299,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::purge::Purge;
 
     const GRACE: Duration = Duration::from_secs(2);
 
@@ -402,23 +401,16 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_that_a_log_has_lost_are_remembered() {
+    fn what_was_deleted_of_late_is_remembered_by_name() {
         let mut index = index();
-        index.apply(seq(1), line(&["a"], Mode::Hard), at(0));
-        index.apply(seq(2), line(&["b"], Mode::Soft), at(0));
-        index.apply(seq(2).next_local(), line(&["here"], Mode::Hard), at(0));
-        index.apply(seq(3), line(&["c"], Mode::Hard), at(0));
-        let after = |index: &PurgeIndex, n| {
-            let lines = index.lines_after(seq(n))?;
-            Some(lines.iter().map(|(seq, purge)| format!("{seq} {}", purge.tags[0].0)).collect::<Vec<_>>())
-        };
-        assert_eq!(after(&index, 1).unwrap(), ["2-0 b", "3-0 c"]);
-        assert_eq!(after(&index, 3).unwrap(), [""; 0]);
+        index.apply(seq(1), line(&["a", "b"], Mode::Delete), at(0));
+        index.apply(seq(2), line(&["c"], Mode::Hard), at(0));
+        index.apply(seq(2).next_local(), line(&["b"], Mode::Delete), at(0));
+        assert_eq!(index.recent_deletions().into_iter().collect::<Vec<_>>(), ["a", "b"]);
         for n in 4..4 + RING_MAX as u64 {
             index.apply(seq(n), line(&["x"], Mode::Hard), at(0));
         }
-        assert_eq!(after(&index, 2), None);
-        assert_eq!(after(&index, 3).unwrap().len(), RING_MAX);
+        assert!(index.recent_deletions().is_empty() && index.ring.len() == RING_MAX);
     }
 
     #[test]

@@ -55,6 +55,12 @@ impl PurgeSeq {
         Self(self.0 + 1)
     }
 
+    /// The next position that the log may hold.
+    #[must_use]
+    pub const fn next_shared(self) -> Self {
+        Self(self.shared().0 + (1 << LOCAL_BITS))
+    }
+
     /// The position without what only this process knows: what another node may be told.
     #[must_use]
     pub const fn shared(self) -> Self {
@@ -105,6 +111,7 @@ mod tests {
         assert_eq!((parse("12-3").logged_at().as_millis(), parse("12-3").n()), (12, 3));
         assert_eq!(parse("12-3").next_local().to_string(), "12-3+1");
         assert_eq!(parse("12-3").next_local().shared(), parse("12-3"));
+        assert_eq!(parse("12-3").next_local().next_shared(), parse("12-4"));
         assert!(parse("12-3") < parse("12-4") && parse("12-9") < parse("13-0"));
         assert!(parse("12-3").next_local() < parse("12-4"));
         let foreign = ["", "1", "1-", "-1", "a-1", "1-2-3", "+1-2", "1-1099511627776", "281474976710656-1"];

@@ -73,20 +73,18 @@ impl Entries {
 
     pub(super) async fn lease(&self, key: KeyHash, token: LeaseToken, ttl: Duration) -> Result<bool, StoreError> {
         let mut command = redis::cmd("SET");
-        command.arg(self.leased(key)).arg(holder(token)).arg("NX").arg("PX").arg(millis(ttl).max(1));
+        command.arg(self.lease_key(key)).arg(holder(token)).arg("NX").arg("PX").arg(millis(ttl).max(1));
         Ok(self.spared::<Option<String>>(key, command).await?.is_some())
     }
 
-    pub(super) async fn look(&self, key: KeyHash) -> Result<(Option<Bytes>, Lease), StoreError> {
-        let mut command = redis::cmd("MGET");
-        command.arg(self.entry(key)).arg(self.leased(key));
-        let (value, lease): (Option<Vec<u8>>, Option<Vec<u8>>) = self.spared(key, command).await?;
-        let lease = match lease {
+    pub(super) async fn leased(&self, key: KeyHash) -> Result<Lease, StoreError> {
+        let mut command = redis::cmd("GET");
+        command.arg(self.lease_key(key));
+        Ok(match self.spared::<Option<Vec<u8>>>(key, command).await? {
             None => Lease::Free,
             Some(holder) if holder == VAIN.as_bytes() => Lease::Vain,
             Some(_) => Lease::Held,
-        };
-        Ok((value.map(Bytes::from), lease))
+        })
     }
 
     pub(super) async fn release(
@@ -97,19 +95,19 @@ impl Entries {
     ) -> Result<(), StoreError> {
         // Asked and done in one step: a lease that ran out may be somebody else's by now.
         let mut command = redis::cmd("EVAL");
-        command.arg(RELEASE).arg(1).arg(self.leased(key)).arg(holder(token));
+        command.arg(RELEASE).arg(1).arg(self.lease_key(key)).arg(holder(token));
         if let Some(vain) = vain {
             command.arg(VAIN).arg(millis(vain).max(1));
         }
         self.spared::<i64>(key, command).await.map(drop)
     }
 
-    // The braces put an entry and its lease into one slot of a cluster: MGET asks for both at once.
+    // The braces put an entry and its lease into one slot of a cluster, and so on one server.
     fn entry(&self, key: KeyHash) -> String {
         format!("{}:e:{{{key}}}", self.namespace)
     }
 
-    fn leased(&self, key: KeyHash) -> String {
+    fn lease_key(&self, key: KeyHash) -> String {
         format!("{}:l:{{{key}}}", self.namespace)
     }
 

@@ -96,17 +96,19 @@ impl Log {
         Ok(seq)
     }
 
-    pub(super) async fn restore(&self, seq: PurgeSeq, purge: &Purge) -> Result<bool, StoreError> {
+    pub(super) async fn restore(&self, seq: PurgeSeq, purge: &Purge, keep: Duration) -> Result<bool, StoreError> {
+        let line = line::encode(purge);
         let mut commands = redis::pipe();
-        commands.cmd("XADD").arg(&self.key).arg(id(seq)).arg("v").arg(line::VERSION).arg("p").arg(line::encode(purge));
-        match self.write(&commands).await?.pop().unwrap_or(Ok(Value::Nil)) {
+        commands.cmd("XADD").arg(&self.key).arg(id(seq)).arg("v").arg(line::VERSION).arg("p").arg(&line);
+        commands.cmd("PEXPIRE").arg(&self.key).arg(millis(keep + MARGIN));
+        match self.write(&commands).await?.into_iter().next().unwrap_or(Ok(Value::Nil)) {
             Ok(_) => Ok(true),
             // The log stands there or later already: another node may have been faster.
             Err(StoreError::Server(text)) if text.contains("equal or smaller") => {
                 let mut commands = redis::pipe();
                 commands.cmd("XRANGE").arg(&self.key).arg(id(seq)).arg(id(seq));
                 let found = self.write(&commands).await?.pop().unwrap_or(Ok(Value::Nil))?;
-                Ok(!entries(found)?.is_empty())
+                Ok(entries(found)?.first().is_some_and(|found| found.purge.as_ref() == Some(purge)))
             }
             Err(error) => Err(error),
         }

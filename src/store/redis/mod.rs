@@ -149,8 +149,8 @@ impl SharedStore for RedisStore {
         self.entries.lease(key, token, ttl).boxed()
     }
 
-    fn look(&self, key: KeyHash) -> BoxFuture<'_, Result<(Option<Bytes>, Lease), StoreError>> {
-        self.entries.look(key).boxed()
+    fn leased(&self, key: KeyHash) -> BoxFuture<'_, Result<Lease, StoreError>> {
+        self.entries.leased(key).boxed()
     }
 
     fn release(
@@ -179,7 +179,12 @@ impl SharedStore for RedisStore {
         self.log.state(applied).boxed()
     }
 
-    fn restore<'s>(&'s self, seq: PurgeSeq, purge: &'s Purge) -> BoxFuture<'s, Result<bool, StoreError>> {
-        self.log.restore(seq, purge).boxed()
+    fn restore<'s>(
+        &'s self,
+        seq: PurgeSeq,
+        purge: &'s Purge,
+        keep: Duration,
+    ) -> BoxFuture<'s, Result<bool, StoreError>> {
+        self.log.restore(seq, purge, keep).boxed()
     }
 }

@@ -81,7 +81,8 @@ impl Layout {
             let Value::Array(master) = range.next()? else { return None };
             let mut master = master.into_iter();
             let host: Option<String> = redis::from_redis_value(master.next()?).ok()?;
-            let port: u16 = redis::from_redis_value(master.next()?).ok()?;
+            let port: i64 = redis::from_redis_value(master.next()?).ok()?;
+            let port = u16::try_from(port).ok()?;
             let address = at(host.as_deref().unwrap_or(""), port, asked)?;
             (first <= last && last < SLOTS).then_some((first, last, address))
         };

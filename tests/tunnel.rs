@@ -27,7 +27,8 @@ async fn node(backend: &TcpListener) -> Node {
     let upstream = backend.local_addr().expect("bound");
     let text = format!(
         "upstream = \"http://{upstream}\"\n[listen]\naddress = \"127.0.0.1:0\"\n[ops]\naddress = \"127.0.0.1:0\"\n\
-         [route.live]\npaths = [\"/live\"]\npolicy = \"pass\"\nupgrade = true\n"
+         [route.live]\npaths = [\"/live\"]\npolicy = \"pass\"\nupgrade = true\n\
+         [route.list]\npaths = [\"/list\"]\nttl = \"1h\"\n"
     );
     let loaded = Config::from_toml("test.toml", &text, std::iter::empty()).expect("a right configuration");
     Node::start(&loaded.config).expect("a node")
@@ -59,6 +60,34 @@ async fn a_tunnel_carries_bytes_that_are_no_http_both_ways() {
 
     drop(client);
     assert_eq!(within(origin.read(&mut [0; 1])).await.expect("closed in order"), 0, "the end is carried too");
+    within(node.stop()).await;
+}
+
+#[tokio::test]
+async fn a_request_in_a_tunnel_is_for_the_origin_whatever_is_in_the_cache() {
+    const LIST: &[u8] =
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+    const PLAIN: &str = "GET /list HTTP/1.1\r\nHost: shop\r\n\r\n";
+    let backend = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let node = node(&backend).await;
+    let mut client = TcpStream::connect(node.address).await.expect("the node listens");
+    client.write_all(PLAIN.as_bytes()).await.expect("sent");
+    let (mut origin, _) = within(backend.accept()).await.expect("the origin is asked");
+    head(&mut origin).await;
+    origin.write_all(LIST).await.expect("sent");
+    assert!(head(&mut client).await.contains("detail=miss"));
+    within(client.read_exact(&mut [0; 2])).await.expect("a body");
+    client.write_all(PLAIN.as_bytes()).await.expect("sent");
+    assert!(head(&mut client).await.contains("detail=hit"));
+    within(client.read_exact(&mut [0; 2])).await.expect("a body");
+
+    client.write_all(format!("GET /live HTTP/1.1\r\n{WISH}").as_bytes()).await.expect("sent");
+    let (mut origin, _) = within(backend.accept()).await.expect("the origin is asked");
+    head(&mut origin).await;
+    origin.write_all(SWITCH).await.expect("sent");
+    assert!(head(&mut client).await.starts_with("http/1.1 101 "));
+    client.write_all(PLAIN.as_bytes()).await.expect("sent");
+    assert_eq!(head(&mut origin).await, PLAIN.to_ascii_lowercase());
     within(node.stop()).await;
 }
 

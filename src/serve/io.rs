@@ -133,6 +133,7 @@ impl Io {
             && self.held.is_empty()
             && self.framing.as_ref().is_some_and(Framing::at_head)
             && self.state.is_between()
+            && !self.state.is_tunnel()
     }
 
     /// Answers what has just been read, if it is one plain request whose answer is ready.

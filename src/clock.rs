@@ -10,6 +10,11 @@ pub use crate::policy::time::Timestamp;
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The time now. Never goes backwards in one process.
     fn now(&self) -> Timestamp;
+
+    /// The time at a moment of a little while ago, for who has read the system's clock already.
+    fn at(&self, _moment: Instant) -> Timestamp {
+        self.now()
+    }
 }
 
 /// The system's clock, read once and then carried on by the monotonic one: an operator who sets the
@@ -41,6 +46,10 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         self.wall + self.began.elapsed()
+    }
+
+    fn at(&self, moment: Instant) -> Timestamp {
+        self.wall + moment.saturating_duration_since(self.began)
     }
 }
 

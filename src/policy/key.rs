@@ -178,9 +178,10 @@ fn with_text<'v, T>(
         for header in rule.headers.iter().filter(|header| !answered_here(header)) {
             if let Some(value) = value_of(header)? {
                 push(text, header.name.as_str().as_bytes());
-                match (header.kind, std::str::from_utf8(value)) {
-                    (HeaderKind::Locale, Ok(locale)) => push(text, canonical_locale(locale).as_bytes()),
-                    _ => push(text, value),
+                let locale = (header.kind == HeaderKind::Locale).then(|| std::str::from_utf8(value).ok()).flatten();
+                match locale {
+                    Some(locale) => push(text, canonical_locale(locale).as_bytes()),
+                    None => push(text, value),
                 }
             }
         }

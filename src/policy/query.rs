@@ -90,22 +90,36 @@ fn rewrite(query: &str, rule: &Rule, out: &mut Vec<u8>) -> Result<(), QueryTroub
 /// Whether a query is its own canonical form, as far as one look can tell: nothing is escaped, or would have
 /// to be, and single values stand in the order of their names. Most of a shop's own requests are like that.
 fn is_canonical(query: &str, rule: &Rule) -> bool {
-    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    let mut rest = rule.query.as_slice();
-    query.split('&').all(|pair| {
-        let Some((name, value)) = pair.split_once('=') else { return false };
-        let Some(at) = rest.iter().position(|param| param.name == name) else { return false };
-        let param = &rest[at];
-        rest = &rest[at + 1..];
-        name.bytes().chain(value.bytes()).all(is_unreserved)
-            && param.default.as_deref() != Some(value)
+    let mut params = rule.query.iter();
+    query.as_bytes().split(|byte| *byte == b'&').all(|pair| {
+        let Some(at) = pair.iter().position(|byte| !IS_UNRESERVED[usize::from(*byte)]) else { return false };
+        let (name, value) = pair.split_at(at);
+        let Some(value) = value.strip_prefix(b"=") else { return false };
+        // A name that stands before the last one, or again, is not found any more.
+        let Some(param) = params.find(|param| param.name.as_bytes() == name) else { return false };
+        value.iter().all(|byte| IS_UNRESERVED[usize::from(*byte)])
+            && param.default.as_deref().is_none_or(|default| default.as_bytes() != value)
             && match param.kind {
-                QueryKind::Integer => canonical_integer(value) == value,
-                QueryKind::Locale => canonical_locale(value) == value,
                 QueryKind::Text | QueryKind::List | QueryKind::Fields | QueryKind::Nested => true,
+                QueryKind::Integer | QueryKind::Locale => match std::str::from_utf8(value) {
+                    Ok(value) if param.kind == QueryKind::Integer => canonical_integer(value) == value,
+                    Ok(value) => canonical_locale(value) == value,
+                    Err(_) => false,
+                },
             }
     })
 }
+
+/// RFC 3986 §2.3.
+const IS_UNRESERVED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    table
+};
 
 fn write_param(
     param: &QueryParam,

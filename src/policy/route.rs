@@ -316,7 +316,7 @@ impl PathPattern {
                         Segment::Parameter
                     }
                     Some(name) => return Err(format!("`{{{name}}}` is no parameter name in {text:?}")),
-                    None if is_plain_segment(segment) => Segment::Literal(segment.to_owned()),
+                    None if is_plain_segment(segment.as_bytes()) => Segment::Literal(segment.to_owned()),
                     None => {
                         return Err(format!(
                             "the segment {segment:?} of {text:?} is not plain: letters, digits, `-`, `_`, `.` and `~`, not empty, not dots alone"
@@ -336,25 +336,18 @@ impl PathPattern {
 
     /// Whether the path, as it would be forwarded, matches. A parameter matches one plain segment.
     pub fn matches(&self, path: &str) -> bool {
-        if !path.as_bytes().starts_with(&self.text.as_bytes()[..self.literal]) {
-            return false;
-        }
+        let Some(rest) = path.as_bytes().strip_prefix(&self.text.as_bytes()[..self.literal]) else { return false };
         if self.literal == self.text.len() {
-            return path.len() == self.literal;
-        }
-        let Some(rest) = path.strip_prefix('/') else { return false };
-        if self.segments.is_empty() {
             return rest.is_empty();
         }
-        let mut pieces = rest.split('/');
-        for segment in &self.segments {
-            match (segment, pieces.next()) {
-                (Segment::Literal(literal), Some(piece)) if piece == literal => {}
-                (Segment::Parameter, Some(piece)) if is_plain_segment(piece) => {}
-                _ => return false,
-            }
-        }
-        pieces.next().is_none()
+        // The first parameter begins where the literal bytes end.
+        let mut pieces = rest.split(|byte| *byte == b'/');
+        let mut segments = self.segments.iter().skip_while(|segment| **segment != Segment::Parameter);
+        segments.all(|segment| match (segment, pieces.next()) {
+            (Segment::Literal(literal), Some(piece)) => piece == literal.as_bytes(),
+            (Segment::Parameter, Some(piece)) => is_plain_segment(piece),
+            (_, None) => false,
+        }) && pieces.next().is_none()
     }
 
     /// Whether some path matches both patterns and neither is the more special one.
@@ -374,10 +367,9 @@ impl PathPattern {
 }
 
 /// A segment that no server reads in two ways: unreserved characters (RFC 3986 §2.3), not empty, not `.` or `..`.
-fn is_plain_segment(segment: &str) -> bool {
-    !segment.is_empty()
-        && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~'))
-        && segment.bytes().any(|byte| byte != b'.')
+fn is_plain_segment(segment: &[u8]) -> bool {
+    segment.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~'))
+        && segment.iter().any(|byte| *byte != b'.')
 }
 
 /// All routes, the most special path first.

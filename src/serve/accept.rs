@@ -12,7 +12,7 @@ use http::{Request, Response};
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::body::RequestBody;
@@ -64,8 +64,8 @@ pub trait Handler: Send + Sync + 'static {
     ) -> Answer<impl Future<Output = Response<Body>> + Send + use<Self>>;
 
     /// Answers a plain request with bytes, where the answer is ready: writes its head into `head` and
-    /// gives its body. `None` sends the request the general way; nothing has happened then.
-    fn ready(&self, _request: &PlainHead<'_>, _head: &mut Vec<u8>) -> Option<Bytes> {
+    /// gives its body. `began` is when it was read. `None` sends the request the general way; nothing has happened then.
+    fn ready(&self, _request: &PlainHead<'_>, _began: Instant, _head: &mut Vec<u8>) -> Option<Bytes> {
         None
     }
 }

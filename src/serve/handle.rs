@@ -79,15 +79,14 @@ impl Handler for Server {
 
     /// The same as `hit`, in bytes: what is not a fresh entry for a plain request goes the
     /// general way.
-    fn ready(&self, request: &PlainHead<'_>, head: &mut Vec<u8>) -> Option<Bytes> {
-        let began = Instant::now();
+    fn ready(&self, request: &PlainHead<'_>, began: Instant, head: &mut Vec<u8>) -> Option<Bytes> {
         let rule = self.routes.find(request.path).filter(|rule| rule.get && rule.policy != Policy::Pass)?;
         if rule.cors.is_some() && request.has("origin") {
             return None;
         }
         let found = key::with_plain(rule, request, |key| self.fill.look_up(key)).ok()?;
         let Some(Slot::Entry(entry)) = found else { return None };
-        let now = self.clock.now();
+        let now = self.clock.at(began.into_std());
         if self.fill.judge(&entry, now) != Verdict::Fresh {
             return None;
         }

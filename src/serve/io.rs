@@ -16,6 +16,7 @@ use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::state::{ConnectionState, Protocol};
 use crate::policy::framing::{Fault, Framing, HeadSizes};
@@ -64,7 +65,7 @@ pub(super) struct Io {
 pub(super) trait Ready: Send + Sync {
     /// Writes the head and gives the body of the answer to bytes that are one whole plain head; `None`
     /// leaves them to hyper.
-    fn ready(&self, request: &[u8], head: &mut Vec<u8>) -> Option<Bytes>;
+    fn ready(&self, request: &[u8], began: Instant, head: &mut Vec<u8>) -> Option<Bytes>;
 }
 
 /// The rest of an answer.
@@ -141,10 +142,11 @@ impl Io {
         let Some(ready) = &self.ready else { return false };
         self.unsent = Unsent { head: std::mem::take(&mut self.unsent.head), sent: 0, body: Bytes::new() };
         self.unsent.head.clear();
-        match ready.ready(head, &mut self.unsent.head) {
+        let began = Instant::now();
+        match ready.ready(head, began, &mut self.unsent.head) {
             Some(body) => {
                 self.unsent.body = body;
-                self.state.answered_at_once();
+                self.state.answered_at_once(began);
                 true
             }
             None => {

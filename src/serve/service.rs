@@ -10,6 +10,7 @@ use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::accept::{Answer, Handler, Peer, Shared};
 use super::body::{AnswerBody, RequestBody};
@@ -82,7 +83,7 @@ impl<H: Handler> Service<H> {
 }
 
 impl<H: Handler> Ready for Service<H> {
-    fn ready(&self, request: &[u8], head: &mut Vec<u8>) -> Option<Bytes> {
+    fn ready(&self, request: &[u8], began: Instant, head: &mut Vec<u8>) -> Option<Bytes> {
         if self.shared.drain.has_begun() {
             // The answer must say that the connection ends.
             return None;
@@ -93,7 +94,7 @@ impl<H: Handler> Ready for Service<H> {
         if !served.is_empty() && !served.iter().any(|host| *host == request.host) {
             return None;
         }
-        self.shared.handler.ready(&request, head)
+        self.shared.handler.ready(&request, began, head)
     }
 }
 

@@ -135,9 +135,9 @@ impl ConnectionState {
         self.under_way.load(Ordering::Acquire) == 0 && self.refusal.get().is_none()
     }
 
-    /// A request was answered without ever being under way.
-    pub(super) fn answered_at_once(&self) {
-        self.moved.set(self.started);
+    /// A request that was read `at` a moment was answered without ever being under way.
+    pub(super) fn answered_at_once(&self, at: Instant) {
+        self.moved.set_at(at.saturating_duration_since(self.started));
         self.answered.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -247,7 +247,11 @@ impl Mark {
 
     /// Sets it to now.
     fn set(&self, started: Instant) {
-        let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(Self::NONE - 1);
+        self.set_at(started.elapsed());
+    }
+
+    fn set_at(&self, since: Duration) {
+        let nanos = u64::try_from(since.as_nanos()).unwrap_or(Self::NONE - 1);
         self.0.store(nanos, Ordering::Relaxed);
     }
 

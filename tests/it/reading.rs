@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use futures_util::future::join_all;
 
-use crate::stage::{Answer, Client, Stage, get_h2, until, within};
+use crate::stage::{Answer, Client, Reply, Stage, get_h2, until, within};
 
 #[tokio::test]
 async fn a_cold_read_fills_and_the_second_hits() {
@@ -18,6 +18,31 @@ async fn a_cold_read_fills_and_the_second_hits() {
     assert_eq!(second.field("content-type"), "application/json");
     assert_eq!(first.body, second.body);
     assert_eq!(stage.origin.total(), 1);
+}
+
+#[tokio::test]
+async fn a_plain_request_gets_the_answer_that_the_general_way_gives() {
+    let stage = Stage::new().start().await;
+    let mut client = stage.client(0).await;
+    let answer = |reply: Reply| (reply.protocol, reply.status, reply.headers, reply.body);
+    for (target, headers) in [
+        ("/store/products", &[][..]),
+        ("/store/products?q=a&limit=2", &[("x-publishable-api-key", "pk")]),
+        ("/store/products?limit=2&q=%61", &[("x-publishable-api-key", "pk"), ("accept", "*/*")]),
+        ("/store/products/prod_1", &[("x-medusa-locale", "FR-fr"), ("user-agent", "x")]),
+        ("/store/regions", &[("origin", "http://shop.example")]),
+        ("/store/regions?x=1", &[]),
+        ("/store/products?locale=a&locale=b", &[]),
+        ("/store/carts/cart_1", &[]),
+    ] {
+        client.ask("GET", target, headers, b"").await;
+        stage.advance_secs(3);
+        let plain = client.ask("GET", target, headers, b"").await;
+        // A field that no answer depends on, and that no plain head has.
+        let told: Vec<_> = headers.iter().copied().chain([("keep-alive", "9")]).collect();
+        let general = client.ask("GET", target, &told, b"").await;
+        assert_eq!(answer(plain), answer(general), "{target} {headers:?}");
+    }
 }
 
 #[tokio::test]

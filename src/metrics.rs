@@ -41,6 +41,7 @@ pub struct Metrics {
     not_stored: IntCounterVec,
     l2_reads: IntCounterVec,
     l2_writes: IntCounterVec,
+    pub(crate) l2_writes_under_way: IntGauge,
     tags_collapsed: Vec<IntCounter>,
     purges: IntCounterVec,
     webhooks: IntCounterVec,
@@ -217,6 +218,11 @@ impl Metrics {
                 "endcap_l2_writes_total",
                 "Writes to the shared tier: ok, or the reason why it failed.",
                 &["result"],
+            ),
+            l2_writes_under_way: gauge(
+                &registry,
+                "endcap_l2_writes_under_way",
+                "Entries that were answered with and are still on their way to the shared tier.",
             ),
             purges: counters(
                 &registry,

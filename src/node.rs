@@ -190,7 +190,7 @@ impl Node {
         let ops = Ops {
             token: config.ops.token.as_ref().map(|token| token.expose().to_owned()),
             webhooks,
-            invalidator,
+            invalidator: Arc::clone(&invalidator),
             fill: Arc::clone(&fill),
             pool,
             metrics: Arc::clone(&metrics),
@@ -203,6 +203,7 @@ impl Node {
         let server = Server {
             routes: config.routes.clone().with_cors(Cors::new(&config.cors.allow_origins)),
             fill,
+            invalidator,
             forward: Forward {
                 origin,
                 host,

@@ -16,7 +16,7 @@ use super::shape::{Shape, Shaped, tables};
 use super::text::{Text, Textual, words};
 use super::units::{Namespace, ParamName, Size, Wildcard};
 use super::{LogFormat, LogLevel, RequestLog};
-use crate::policy::route::{HeaderKind, PathPattern, Policy, QueryKind, Template, UnknownQuery};
+use crate::policy::route::{HeaderKind, KeyBy, PathPattern, Policy, QueryKind, Template, UnknownQuery};
 
 tables! {
     /// The whole file.
@@ -160,8 +160,11 @@ tables! {
         sie: Text<Duration>,
         negative_ttl: Text<Duration>,
         content_type: String,
+        key: Text<KeyBy>,
         host_in_key: bool,
         unknown_query: Text<UnknownQuery>,
+        forward: Vec<Text<Wildcard>>,
+        trust: Vec<Text<Trusted>>,
         harmless_cookies: Vec<Text<Wildcard>>,
         upgrade: bool,
         tags: Vec<Text<Template>>,
@@ -217,11 +220,30 @@ impl Textual for Method {
     }
 }
 
+/// What a route may leave to the origin's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trusted {
+    Authorization,
+    Cookies,
+    Errors,
+    Heuristics,
+}
+
 words! {
+    Trusted {
+        "authorization" = Trusted::Authorization,
+        "cookies" = Trusted::Cookies,
+        "errors" = Trusted::Errors,
+        "heuristics" = Trusted::Heuristics,
+    }
     Policy {
         "override" = Policy::Override,
         "origin" = Policy::Origin,
         "pass" = Policy::Pass,
+    }
+    KeyBy {
+        "listed" = KeyBy::Listed,
+        "url" = KeyBy::Url,
     }
     UnknownQuery {
         "pass" = UnknownQuery::Pass,

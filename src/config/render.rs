@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::endpoint::{BrowserOrigin, HostName};
-use super::raw::{self, Method, Raw};
+use super::raw::{self, Method, Raw, Trusted};
 use super::text::Text;
 use super::units::{ParamName, Size, Wildcard};
 use super::{Config, EventRule, Hook, Redis, Secret};
@@ -164,6 +164,12 @@ fn to_event(event: &EventRule) -> raw::Event {
 
 fn to_route(rule: &Rule) -> raw::Route {
     let methods = [(rule.get, Method::Get), (rule.head, Method::Head)];
+    let trust = [
+        (rule.trust.authorization, Trusted::Authorization),
+        (rule.trust.cookies, Trusted::Cookies),
+        (rule.trust.errors, Trusted::Errors),
+        (rule.trust.heuristics, Trusted::Heuristics),
+    ];
     let query = rule
         .query
         .iter()
@@ -185,8 +191,11 @@ fn to_route(rule: &Rule) -> raw::Route {
         sie: some(rule.sie),
         negative_ttl: some(rule.negative_ttl),
         content_type: Some(rule.content_type.clone().unwrap_or_else(|| "*".to_owned())),
+        key: some(rule.key),
         host_in_key: Some(rule.host_in_key),
         unknown_query: some(rule.unknown_query),
+        forward: wildcards(&rule.forward),
+        trust: list(trust.into_iter().filter_map(|(on, what)| on.then_some(what))),
         harmless_cookies: wildcards(&rule.harmless_cookies),
         upgrade: Some(rule.upgrade),
         tags: templates(&rule.tags),

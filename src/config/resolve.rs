@@ -164,6 +164,13 @@ fn cache(raw: raw::Cache, check: &mut Checker<'_, '_>) -> Cache {
 fn memory(raw: raw::Memory, check: &mut Checker<'_, '_>) -> Memory {
     let at = &Path::of(&["memory"]);
     let default = Memory::default();
+    // None at all is a choice (every answer from the shared tier); very little is a slip.
+    if let Some(Text(Size(0))) = raw.capacity {
+        let object_max = raw.object_max.map(|text| text.0);
+        let default = Size(default.object_max as u64);
+        let object_max = check.within(at, "object_max", object_max, default, Size(1), Size(1 << 30));
+        return Memory { capacity: 0, object_max: object_max.len() };
+    }
     let capacity = raw.capacity.map(|text| text.0);
     let capacity = check.within(at, "capacity", capacity, Size(default.capacity), Size(1 << 20), Size(1 << 50));
     // One answer must not push out all others. The default gives way to a small capacity; a given value does not.

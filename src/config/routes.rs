@@ -7,12 +7,12 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::check::{Checker, names, plain};
-use super::raw::{self, Method};
+use super::raw::{self, Method, Trusted};
 use super::shape::Path;
 use super::text::{Text, Textual};
 use crate::policy::route::{
-    HeaderKind, KeyHeader, PathPattern, Patterns, Policy, QueryKind, QueryParam, Routes, Rule, TagPath, TagsWhen,
-    Template, UnknownQuery,
+    HeaderKind, KeyBy, KeyHeader, PathPattern, Patterns, Policy, QueryKind, QueryParam, Routes, Rule, TagPath,
+    TagsWhen, Template, Trust, UnknownQuery,
 };
 
 /// No answer is kept longer: beyond a year it is a slip, and the purge log would have to reach as far back.
@@ -148,8 +148,11 @@ impl Route<'_, '_, '_, '_> {
         let negative_ttl = self.lifetime("negative_ttl", negative_ttl, Duration::ZERO);
         let (get, head) = self.methods();
         let upgrade = self.upgrade(policy);
+        let trust = self.trust(policy);
         let query = self.query(tracking);
         let headers = self.headers();
+        let key = self.raw.key.take().map_or(KeyBy::Listed, |text| text.0);
+        let paths = self.paths(policy, key);
         let tags = plain(self.raw.tags.take(), |template| template);
         for (index, template) in tags.iter().enumerate() {
             self.template(template, &query, &headers, |at| at.key("tags").index(index));
@@ -158,7 +161,7 @@ impl Route<'_, '_, '_, '_> {
         Rule {
             name: self.name.into(),
             index: 0,
-            paths: plain(self.raw.paths.take(), |path| path),
+            paths,
             policy,
             get,
             head,
@@ -167,11 +170,14 @@ impl Route<'_, '_, '_, '_> {
             sie,
             negative_ttl,
             content_type: self.content_type(),
+            key,
             host_in_key: self.raw.host_in_key.unwrap_or(false),
             unknown_query: self.raw.unknown_query.take().map_or(UnknownQuery::Pass, |text| text.0),
             query,
             tracking: tracking.clone(),
             headers,
+            forward: Patterns::new(plain(self.raw.forward.take(), |name| name.0.to_ascii_lowercase())),
+            trust,
             harmless_cookies: Patterns::new(plain(self.raw.harmless_cookies.take(), |name| name.0)),
             upgrade,
             tags,
@@ -185,6 +191,19 @@ impl Route<'_, '_, '_, '_> {
             cache_control: self.cache_control(),
             cors: None,
         }
+    }
+
+    /// An origin may read two paths as one, so what is cached under listed parameters is listed as well.
+    fn paths(&mut self, policy: Policy, key: KeyBy) -> Vec<PathPattern> {
+        let paths = plain(self.raw.paths.take(), |path| path);
+        if policy != Policy::Pass && key == KeyBy::Listed {
+            for (index, path) in paths.iter().enumerate().filter(|(_, path)| path.is_open()) {
+                let message =
+                    format!("{:?} matches any path: that needs key = \"url\" or policy = \"pass\"", path.as_str());
+                self.problem(|at| at.key("paths").index(index), message);
+            }
+        }
+        paths
     }
 
     fn lifetime(&mut self, key: &str, value: Option<Text<Duration>>, default: Duration) -> Duration {
@@ -236,6 +255,24 @@ impl Route<'_, '_, '_, '_> {
             self.problem(|at| at.key("upgrade"), message);
         }
         upgrade && policy == Policy::Pass
+    }
+
+    /// An override decides by itself: what all routes trust the origin with is not meant for it.
+    fn trust(&mut self, policy: Policy) -> Trust {
+        let trusted = plain(self.raw.trust.take(), |what| what);
+        if policy != Policy::Origin {
+            if !trusted.is_empty() && !self.name.is_empty() && self.is_own("trust") {
+                let message = "only a route with policy = \"origin\" leaves anything to the origin's word";
+                self.problem(|at| at.key("trust"), message);
+            }
+            return Trust::default();
+        }
+        Trust {
+            authorization: trusted.contains(&Trusted::Authorization),
+            cookies: trusted.contains(&Trusted::Cookies),
+            errors: trusted.contains(&Trusted::Errors),
+            heuristics: trusted.contains(&Trusted::Heuristics),
+        }
     }
 
     fn query(&mut self, tracking: &Patterns) -> Vec<QueryParam> {

@@ -2,32 +2,35 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::{Bytes, BytesMut};
-use futures_util::stream;
-use http::{Response, StatusCode};
-use http_body::{Body as _, Frame};
-use http_body_util::{BodyExt, StreamBody};
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
 use tokio::sync::oneshot;
 
 use super::lease::Turn;
-use super::{Failure, Fill, Job, Landed, Read, Source};
-use crate::body::{Body, BodyError};
+use super::reading::{Read, for_one, read};
+use super::wanted::Job;
+use super::{Failure, Fill, Landed, Source};
+use crate::body::Body;
 use crate::origin::{Framing, OriginBody, OriginError, Purpose};
 use crate::policy::cache_control::CacheControl;
-use crate::policy::entry::{Entry, Lifetime};
+use crate::policy::entry::Entry;
 use crate::policy::exchange;
-use crate::policy::freshness::{self, Verdict};
+use crate::policy::freshness::Verdict;
 use crate::policy::hop_by_hop;
 use crate::policy::key::Key;
+use crate::policy::lifetime::{self, Exchanged};
 use crate::policy::purge::{PurgeSeq, Purged};
-use crate::policy::route::Rule;
+use crate::policy::route::{Policy, Rule};
 use crate::policy::storable::{self, Admission, ShareOnce, Unshareable};
 use crate::policy::tags::{TAGS_MAX, Tags};
 use crate::policy::time::Timestamp;
 use crate::store::LeaseToken;
 use crate::store::l1::Slot;
-use crate::store::wire;
+use crate::store::wire::{self, Stored};
 use crate::tasks::Tasks;
+
+/// The origin answered, with an error.
+const ORIGIN_STATUS: &str = "origin_status";
 
 /// Where the leader's own answer goes when nobody else may have it.
 type Own = Option<oneshot::Sender<(Response<Body>, Unshareable)>>;
@@ -47,11 +50,11 @@ impl Fill {
         // Between the look-up that missed and this flight another one may have landed.
         if let Some(Slot::Entry(entry)) = self.l1.get(job.key.text()) {
             if self.answers(job, &entry) {
-                return (Landed::Entry { entry, source: Source::L1, stored: true }, None);
+                return (Landed::Entry { entry, source: Source::L1, stored: true, own: None }, None);
             }
             job.know(entry);
         }
-        let served = |entry| (Landed::Entry { entry, source: Source::L2, stored: true }, None);
+        let served = |entry| (Landed::Entry { entry, source: Source::L2, stored: true, own: None }, None);
         let turn = match self.ask_shared(job).await {
             Ok(Some(entry)) => return served(entry),
             Ok(None) => self.take_turn(job).await,
@@ -94,16 +97,35 @@ impl Fill {
         outcome
     }
 
-    /// Reads what the shared tier holds.
-    pub(super) async fn read_shared(&self, job: &Job, bytes: Bytes) -> Result<Arc<Entry>, &'static str> {
+    /// Reads what the shared tier holds. Where the answers are found to vary, the job turns to the variant that
+    /// its request selects.
+    pub(super) async fn read_shared(&self, job: &mut Job, bytes: Bytes) -> Result<Arc<Entry>, &'static str> {
+        let names = match self.decode_shared(job, bytes).await? {
+            Stored::Entry(entry) => return Ok(Arc::from(entry)),
+            Stored::Varies(names) => names,
+        };
+        // Another node may forward other fields: what is not sent from here can select nothing.
+        if !names.iter().all(|name| exchange::is_forwarded(&job.rule, name)) {
+            return Err("l2_varies");
+        }
+        job.key = job.primary.variant(&names, &job.forwarded);
+        let shared = self.shared.as_ref().ok_or("l2_none")?;
+        let bytes = shared.get(job.key.hash()).await.map_err(|error| error.reason())?.ok_or("l2_absent")?;
+        match self.decode_shared(job, bytes).await? {
+            Stored::Entry(entry) => Ok(Arc::from(entry)),
+            Stored::Varies(_) => Err("l2_varies"),
+        }
+    }
+
+    async fn decode_shared(&self, job: &Job, bytes: Bytes) -> Result<Stored, &'static str> {
         let (codec, rule, key) = (self.codec.clone(), Arc::clone(&job.rule), job.key.clone());
         let (purges, length, now) = (Arc::clone(&self.purges), bytes.len(), self.clock.now());
         let read = move || {
             codec.decode(rule.tag_fingerprint(), key.text(), &bytes, &purges, now).map_err(wire::WireError::reason)
         };
-        let entry = Tasks::compute(length, read).await?;
+        let stored = Tasks::compute(length, read).await?;
         // Asked again: a purge that came meanwhile, and is in the journal alone, is unknown to whoever filled it.
-        if self.purges.can_judge_others() { Ok(Arc::new(entry)) } else { Err("l2_unready") }
+        if self.purges.can_judge_others() { Ok(stored) } else { Err("l2_unready") }
     }
 
     /// Takes an entry of the shared tier if it will do; else it may still save a body, or serve when the
@@ -116,7 +138,7 @@ impl Fill {
             Verdict::Expired(_) => false,
         };
         if is_better {
-            self.l1.put(&job.key, Slot::Entry(Arc::clone(&entry)));
+            self.keep(job, &entry);
             return Some(entry);
         }
         job.know(entry);
@@ -127,7 +149,7 @@ impl Fill {
         // Before the origin is asked: a purge from here on may be missing in its answer.
         let began = Began { as_of: self.purges.applied(), at: self.clock.now() };
         let view = job.key.view().expect("a key that a request was given can be read");
-        let Some(request) = exchange::fill_request(&view, job.previous.as_deref()) else {
+        let Some(request) = exchange::fill_request(&view, &job.forwarded, job.previous.as_deref()) else {
             return self.failed(job, began.as_of, StatusCode::BAD_GATEWAY, "fill_request", None);
         };
         let outcome = self.origin.send(request.map(|()| Body::Empty), Purpose::Fill).await;
@@ -143,8 +165,8 @@ impl Fill {
         hop_by_hop::strip_response(&mut head.headers, false);
         match (head.status, &job.previous) {
             (StatusCode::NOT_MODIFIED, Some(previous)) => {
-                let control = CacheControl::parse(&head.headers);
-                return match storable::admit(&job.rule, previous.status, &head.headers, &control) {
+                let control = control(&job.rule, &head.headers);
+                return match storable::admit(&job.rule, &job.forwarded, previous.status, &head.headers, &control) {
                     // What was for all has become somebody's own. A 304 has no body to give: each asks for itself.
                     Admission::Own(why) => self.unshareable(job, began.as_of, why, head, None, None),
                     Admission::Store | Admission::ShareOnce(_) => self.renew(job, began, previous, &head.headers),
@@ -156,14 +178,23 @@ impl Fill {
             }
             _ => {}
         }
-        let control = CacheControl::parse(&head.headers);
-        // Told to slow down is no answer either: what is stored is better.
-        let is_failure = head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS;
-        let admission = storable::admit(&job.rule, head.status, &head.headers, &control);
+        let control = control(&job.rule, &head.headers);
+        let admission = storable::admit(&job.rule, &job.forwarded, head.status, &head.headers, &control);
+        let now = self.clock.now();
+        let exchanged = Exchanged { asked: began.at, answered: now };
+        let stretch = self.stretch(&job.key, began);
+        let lifetime = lifetime::lifetime(&job.rule, head.status, &head.headers, &control, exchanged, stretch);
+        // Told to slow down is no answer either: what is stored is better. An error that is to be stored is
+        // an answer like any, unless something stored before can still serve.
+        let is_failure = (head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS)
+            && !(admission == Admission::Store
+                && lifetime.is_useful(now)
+                && job.rule.trust.errors
+                && !self.has_better(job, now));
         if is_failure && (matches!(admission, Admission::Own(_)) || !self.fits(body.framing())) {
             // Error pages are marked `no-store`, or given a balancer's cookie, more often than not. What
             // they say is nobody else's, but that the origin failed is everybody's.
-            return self.failed(job, began.as_of, head.status, "origin_status", None);
+            return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, None);
         }
         let mut once = match admission {
             Admission::Own(why) => {
@@ -184,14 +215,25 @@ impl Fill {
         let body = match read(body, self.settings.object_max).await {
             Ok(Read::Whole(body)) => body,
             Ok(Read::TooLarge(_)) if is_failure => {
-                return self.failed(job, began.as_of, head.status, "origin_status", None);
+                return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, None);
             }
             Ok(Read::TooLarge(body)) => {
                 return self.unshareable(job, began.as_of, Unshareable::TooLarge, head, body, own);
             }
             Err(error) => return self.origin_failed(job, began.as_of, &error),
         };
-        let now = self.clock.now();
+        if !control.no_cache_fields.is_empty() {
+            // Who asked gets these fields; nobody after it may have them unasked (RFC 9111 §5.2.2.4).
+            if let Some(own) = own {
+                let mut answer = Response::new(Body::from(body.clone()));
+                *answer.status_mut() = head.status;
+                answer.headers_mut().clone_from(&head.headers);
+                drop(own.send((answer, Unshareable::NoCache)));
+            }
+            for name in &control.no_cache_fields {
+                head.headers.remove(name);
+            }
+        }
         let (tags, readable) = tags(job, &head.headers, &body, once.is_none()).await;
         if !readable {
             // What it shows cannot be known, so no purge could find it.
@@ -199,70 +241,102 @@ impl Fill {
         }
         let (tags, collapsed) = tags.finish(TAGS_MAX);
         self.metrics.tags_collapsed(&job.rule, collapsed);
-        let stretch = self.stretch(&job.key, began);
-        let lifetime = freshness::lifetime(&job.rule, head.status, &head.headers, &control, began.at, now, stretch);
-        if lifetime.is_none() {
-            once.get_or_insert(ShareOnce::NoLifetime);
-        }
         let seen = self.purges.judge(&tags, began.as_of);
-        let entry = Arc::new(Entry {
-            key: Bytes::copy_from_slice(job.key.text()),
+        let key = job.stored_under(&head.headers);
+        let mut entry = Entry {
+            key: Bytes::copy_from_slice(key.text()),
             status: head.status,
-            headers: exchange::stored_headers(&job.rule, head.headers, &body, now, once.is_none() && !is_failure),
+            headers: head.headers,
             body,
             tags,
-            lifetime: lifetime.unwrap_or(Lifetime { born: now, fresh_until: now, swr_until: now, sie_until: now }),
+            lifetime,
             as_of: began.as_of,
             began: began.at,
             seen,
             head: OnceLock::new(),
-        });
+        };
+        let is_worth_asking_about = job.rule.policy == Policy::Origin && entry.has_validator();
+        if !lifetime.is_useful(now) && !is_worth_asking_about {
+            once.get_or_insert(ShareOnce::NoLifetime);
+        }
+        let lasts = once.is_none() && !is_failure;
+        entry.headers = exchange::stored_headers(&job.rule, entry.headers, &entry.body, now, lasts);
+        let entry = Arc::new(entry);
         if is_failure {
-            return self.failed(job, began.as_of, head.status, "origin_status", Some(entry));
+            return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, Some(entry));
         }
         if let Some(why) = once {
             self.metrics.not_stored(why.as_str());
             // What was stored before is no longer what the origin says.
             self.remove(&job.key);
-            return Landed::Entry { entry, source: Source::Origin(head.status), stored: false };
+            return Landed::Entry { entry, source: Source::Origin(head.status), stored: false, own: None };
         }
-        self.store(job, entry, head.status)
+        self.store(job, entry, head.status, &control)
     }
 
     /// A 304: the body stands, as of when it was asked about, not later.
     fn renew(&self, job: &Job, began: Began, previous: &Entry, fresh: &http::HeaderMap) -> Landed {
         let now = self.clock.now();
-        let headers = exchange::renewed_headers(&previous.headers, fresh);
-        // What a 304 leaves out stands as it was stored; but where the rule's own Cache-Control is stored,
-        // the origin's old word is gone.
-        let control = CacheControl::parse(if job.rule.cache_control.is_some() { fresh } else { &headers });
+        let mut headers = exchange::renewed_headers(&job.rule, &previous.headers, fresh);
+        // Where the rule's own Cache-Control is stored, only what is said now is the origin's.
+        let control = control(&job.rule, if job.rule.cache_control.is_some() { fresh } else { &headers });
+        for name in &control.no_cache_fields {
+            headers.remove(name);
+        }
         let status = previous.status;
-        let stretch = self.stretch(&job.key, began);
-        let lifetime = freshness::lifetime(&job.rule, status, &headers, &control, began.at, now, stretch);
+        let exchanged = Exchanged { asked: began.at, answered: now };
+        // What a 304 leaves out stands as it was stored: the origin's old word may be gone, but the times that
+        // followed from it are known.
+        let says_nothing = !fresh.contains_key(header::CACHE_CONTROL);
+        let lifetime = if job.rule.policy == Policy::Origin && job.rule.cache_control.is_some() && says_nothing {
+            previous.lifetime.renewed(now)
+        } else {
+            let stretch = self.stretch(&job.key, began);
+            lifetime::lifetime(&job.rule, status, &headers, &control, exchanged, stretch)
+        };
         let entry = Arc::new(Entry {
-            key: previous.key.clone(),
+            key: Bytes::copy_from_slice(job.stored_under(&headers).text()),
             status,
+            lifetime,
             headers: exchange::stored_headers(&job.rule, headers, &previous.body, now, true),
             body: previous.body.clone(),
             tags: previous.tags.clone(),
-            lifetime: lifetime.unwrap_or(Lifetime { born: now, fresh_until: now, swr_until: now, sie_until: now }),
             as_of: began.as_of,
             began: began.at,
             seen: self.purges.judge(&previous.tags, began.as_of),
             head: OnceLock::new(),
         });
-        self.store(job, entry, StatusCode::NOT_MODIFIED)
+        self.store(job, entry, StatusCode::NOT_MODIFIED, &control)
     }
 
     /// Stores an answer. One that a purge overtook is stored as what it is: stale, or good only for
     /// when the origin fails; never as fresh.
-    fn store(&self, job: &Job, entry: Arc<Entry>, fill_status: StatusCode) -> Landed {
+    fn store(&self, job: &Job, entry: Arc<Entry>, fill_status: StatusCode, control: &CacheControl) -> Landed {
+        let source = Source::Origin(fill_status);
         if self.purges.check(&entry) == Purged::Deleted {
             self.remove(&job.key);
-            return Landed::Entry { entry, source: Source::Origin(fill_status), stored: false };
+            return Landed::Entry { entry, source, stored: false, own: None };
         }
-        self.l1.put(&job.key, Slot::Entry(Arc::clone(&entry)));
-        Landed::Entry { entry, source: Source::Origin(fill_status), stored: true }
+        self.keep(job, &entry);
+        // What must be asked about before each use answers nobody but who asked.
+        let own = control.no_cache.then_some(Unshareable::NoCache);
+        Landed::Entry { entry, source, stored: true, own }
+    }
+
+    /// Puts an entry where the next request that selects it finds it.
+    fn keep(&self, job: &Job, entry: &Arc<Entry>) {
+        let slot = Slot::Entry(Arc::clone(entry));
+        let names = Key::selecting(&entry.key);
+        if names.is_empty() {
+            self.l1.put(&job.primary, slot);
+        } else {
+            self.l1.put_variant(&job.primary, &names, &entry.key, slot);
+        }
+    }
+
+    /// Whether something stored before may serve in place of an error.
+    fn has_better(&self, job: &Job, now: Timestamp) -> bool {
+        job.previous.as_ref().is_some_and(|previous| self.usable_on_error(previous, now))
     }
 
     /// Forgets a key in both tiers.
@@ -278,7 +352,7 @@ impl Fill {
     }
 
     /// Puts an entry where the other nodes find it.
-    pub(super) async fn share(&self, rule: &Rule, key: &Key, entry: &Arc<Entry>) {
+    pub(super) async fn share(&self, job: &Job, entry: &Arc<Entry>) {
         let Some(shared) = &self.shared else { return };
         if matches!(self.purges.check(entry), Purged::Hard | Purged::Deleted) {
             return;
@@ -289,9 +363,14 @@ impl Fill {
             return;
         }
         let (codec, written) = (self.codec.clone(), Arc::clone(entry));
-        let fingerprint = rule.tag_fingerprint();
+        let fingerprint = job.rule.tag_fingerprint();
         let value = Tasks::compute(entry.body.len(), move || codec.encode(fingerprint, &written)).await;
-        let outcome = shared.put(key.hash(), value, ttl).await;
+        let key = Key::from_text(&entry.key).expect("an entry's key is one of ours");
+        let mut outcome = shared.put(key.hash(), value, ttl).await;
+        if key.text() != job.primary.text() && outcome.is_ok() {
+            let names = self.codec.encode_names(fingerprint, job.primary.text(), &Key::selecting(&entry.key));
+            outcome = shared.put(job.primary.hash(), names, ttl).await;
+        }
         self.metrics.l2_write(outcome.as_ref().err().map(crate::store::StoreError::reason));
     }
 
@@ -313,7 +392,12 @@ impl Fill {
             Some(previous) if !matches!(self.judge(previous, now), Verdict::Expired(_)) => Slot::Failed {
                 until: now + self.settings.error_ttl,
                 as_of,
-                failure: Arc::new(Failure { status: StatusCode::BAD_GATEWAY, reason: why.as_str(), answer: None }),
+                failure: Arc::new(Failure {
+                    status: StatusCode::BAD_GATEWAY,
+                    reason: why.as_str(),
+                    origin_status: None,
+                    answer: None,
+                }),
                 previous: Some(Arc::clone(previous)),
             },
             _ => Slot::PassMarker { until: now + self.settings.pass_marker_ttl, why },
@@ -321,8 +405,12 @@ impl Fill {
         self.l1.put(&job.key, slot);
         match why {
             // The fill did not send what the answer varies by: the leader asks again, as itself.
-            Unshareable::Vary | Unshareable::VaryStar | Unshareable::Encoding => {}
-            Unshareable::SetCookie
+            Unshareable::Vary => {}
+            Unshareable::VaryStar | Unshareable::Encoding if !job.rule.forward.is_all() => {}
+            Unshareable::VaryStar
+            | Unshareable::Encoding
+            | Unshareable::Authorization
+            | Unshareable::SetCookie
             | Unshareable::Private
             | Unshareable::NoStore
             | Unshareable::NoCache
@@ -374,11 +462,25 @@ impl Fill {
         reason: &'static str,
         answer: Option<Arc<Entry>>,
     ) -> Landed {
-        let failure = Arc::new(Failure { status, reason, answer });
+        let origin_status = (reason == ORIGIN_STATUS).then_some(status);
+        // What the origin's own word decides is shared with those who wait, and with nobody after them.
+        let is_by_the_book = job.rule.trust.errors && answer.is_some();
+        let failure = Arc::new(Failure { status, reason, origin_status, answer });
+        if is_by_the_book {
+            return Landed::Failed { failure, previous: job.previous.clone() };
+        }
         let until = self.clock.now() + self.settings.error_ttl;
         let previous = job.previous.clone();
         self.l1.put(&job.key, Slot::Failed { until, as_of, failure: Arc::clone(&failure), previous: previous.clone() });
         Landed::Failed { failure, previous }
+    }
+}
+
+/// What an answer says of its storing, as far as the rule lets it.
+fn control(rule: &Rule, headers: &http::HeaderMap) -> CacheControl {
+    match rule.policy {
+        Policy::Origin => CacheControl::effective(headers),
+        Policy::Override | Policy::Pass => CacheControl::strictest(headers),
     }
 }
 
@@ -397,56 +499,4 @@ async fn tags(job: &Job, headers: &http::HeaderMap, body: &Bytes, is_searched: b
         (tags, searched.is_ok())
     })
     .await
-}
-
-/// A body that one client alone reads, as slowly as a passed one, if there is a place for it.
-fn for_one(body: OriginBody) -> Option<Body> {
-    body.into_pass().map(Body::stream)
-}
-
-/// Reads a body up to `most` bytes; a larger one goes on as a stream from its first byte.
-async fn read(mut body: OriginBody, most: usize) -> Result<Read, OriginError> {
-    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(most).min(most);
-    let mut whole = BytesMut::with_capacity(expected);
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if whole.len() + data.len() > most {
-            let begun = [whole.freeze(), data];
-            let begun = begun.into_iter().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes)));
-            let begun = StreamBody::new(stream::iter(begun));
-            let rest = body.into_pass();
-            return Ok(Read::TooLarge(rest.map(|then| Body::stream(Chain { first: Some(begun), then }))));
-        }
-        whole.extend_from_slice(&data);
-    }
-    // A buffer that grew by doubling may be half empty, and only the length is counted.
-    let is_roomy = whole.capacity() - whole.len() > whole.len() / 8;
-    Ok(Read::Whole(if is_roomy { Bytes::copy_from_slice(&whole) } else { whole.freeze() }))
-}
-
-/// What was read already, then the rest.
-struct Chain<A> {
-    first: Option<A>,
-    then: OriginBody,
-}
-
-impl<A> http_body::Body for Chain<A>
-where
-    A: http_body::Body<Data = Bytes, Error = OriginError> + Unpin,
-{
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(first) = &mut self.first {
-            match std::pin::Pin::new(first).poll_frame(cx) {
-                std::task::Poll::Ready(None) => self.first = None,
-                frame => return frame.map_err(Into::into),
-            }
-        }
-        std::pin::Pin::new(&mut self.then).poll_frame(cx).map_err(Into::into)
-    }
 }

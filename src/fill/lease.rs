@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Fill, Job, Landed};
+use super::wanted::Job;
+use super::{Fill, Landed};
 use crate::policy::entry::Entry;
 use crate::policy::key::KeyHash;
 use crate::store::{Lease, LeaseToken, SharedStore, StoreError};

@@ -3,12 +3,15 @@
 pub mod flights;
 mod land;
 mod lease;
+mod reading;
+mod wanted;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
+use prometheus::IntGauge;
 use tokio::sync::oneshot;
 
 use crate::body::Body;
@@ -29,6 +32,8 @@ use crate::store::l1::{L1, Slot};
 use crate::store::wire::Codec;
 use crate::tasks::Tasks;
 use flights::{Flights, Joined, Leader};
+use wanted::Job;
+pub use wanted::Wanted;
 
 /// How often a request joins a flight whose result a purge overtook, before it goes alone.
 const ATTEMPTS: usize = 3;
@@ -65,6 +70,8 @@ pub struct Failure {
     pub status: StatusCode,
     /// The word for logs, labels and headers.
     pub reason: &'static str,
+    /// The origin's own status, where it gave one: then that is what the client is told too.
+    pub origin_status: Option<StatusCode>,
     /// The origin's own answer, where it gave one (5xx).
     pub answer: Option<Arc<Entry>>,
 }
@@ -98,6 +105,8 @@ pub enum Landed {
         source: Source,
         /// Whether it was stored.
         stored: bool,
+        /// Why those who waited may not have it, although the next may be asked about it: each asks for itself.
+        own: Option<Unshareable>,
     },
     /// The answer belongs to the one who asked: each waiter asks for itself.
     Unshareable(Unshareable),
@@ -142,26 +151,6 @@ pub struct Fill {
     tasks: Tasks,
 }
 
-/// What a flight is to fill.
-#[derive(Clone, Debug)]
-pub(crate) struct Job {
-    pub(crate) rule: Arc<Rule>,
-    pub(crate) key: Key,
-    /// What is known already: its validator saves a body, and it may serve if the origin fails.
-    pub(crate) previous: Option<Arc<Entry>>,
-    /// An entry whose fill began before this is not new enough.
-    pub(crate) not_before: Timestamp,
-}
-
-impl Job {
-    /// Learns of an entry: the newest known is the one to ask about.
-    fn know(&mut self, entry: Arc<Entry>) {
-        if self.previous.as_ref().is_none_or(|known| entry.began > known.began) {
-            self.previous = Some(entry);
-        }
-    }
-}
-
 impl Fill {
     /// Puts the parts together.
     #[expect(clippy::too_many_arguments, reason = "each part once, at the one place where a node is built")]
@@ -197,9 +186,22 @@ impl Fill {
         self.l1.get(key)
     }
 
+    /// What L1 knows of a request's key, or of the variant that it selects.
+    pub fn find<'r>(&self, rule: &'r Arc<Rule>, key: &'r Key, client: &'r HeaderMap) -> (Wanted<'r>, Option<Slot>) {
+        let mut wanted = Wanted { rule, client, primary: key, key: Cow::Borrowed(key) };
+        match self.l1.get(key.text()) {
+            Some(Slot::Varies(variants)) => {
+                wanted.key = Cow::Owned(key.variant(&variants.names, client));
+                let slot = self.l1.get(wanted.key.text());
+                (wanted, slot)
+            }
+            slot => (wanted, slot),
+        }
+    }
+
     /// Whether a fill of a key is under way.
-    pub fn is_flying(&self, key: &Key) -> bool {
-        self.flights.is_under_way(key.hash())
+    pub fn is_flying(&self, wanted: &Wanted<'_>) -> bool {
+        self.flights.is_under_way(wanted.hash())
     }
 
     /// What may be done with an entry now.
@@ -247,16 +249,14 @@ impl Fill {
 
     /// Gets an answer that began after this call, or that no purge before this call concerns: leads
     /// the key's flight, or waits for it. The flight goes on when the caller leaves.
-    pub async fn once(self: &Arc<Self>, rule: &Arc<Rule>, key: &Key, previous: Option<Arc<Entry>>) -> Filled {
+    pub async fn once(self: &Arc<Self>, mut wanted: Wanted<'_>, mut previous: Option<Arc<Entry>>) -> Filled {
         for _ in 0..ATTEMPTS {
             let joined = self.purges.applied();
-            let (landed, collapsed) = match self.flights.join(key.hash()) {
+            let (landed, collapsed) = match self.flights.join(wanted.hash()) {
                 Joined::Leader(leader) => {
                     let waits = leader.follower();
                     let (own, answer) = oneshot::channel();
-                    let (rule, key, previous) = (Arc::clone(rule), key.clone(), previous.clone());
-                    let job = Job { rule, key, previous, not_before: Timestamp::default() };
-                    self.launch(job, leader, Some(own));
+                    self.launch(wanted.job(previous.clone()), leader, Some(own));
                     // The sender is dropped unsent where the answer is for all.
                     if let Ok((answer, why)) = answer.await {
                         return Filled::Own(answer, why);
@@ -268,6 +268,13 @@ impl Fill {
             match landed {
                 // The leader gave up (a bug in its flight, or the process stops): join again.
                 None => {}
+                // Somebody else's variant: the flight was the first to learn that the answers vary.
+                Some(Landed::Entry { ref entry, .. }) if collapsed && !wanted.is_answered_by(entry) => {
+                    previous = None;
+                }
+                Some(Landed::Entry { own: Some(why), .. }) if collapsed => {
+                    return Filled::Landed { landed: Landed::Unshareable(why), collapsed };
+                }
                 Some(landed) if !collapsed || self.good_for(&landed, joined) => {
                     return Filled::Landed { landed, collapsed };
                 }
@@ -278,19 +285,17 @@ impl Fill {
     }
 
     /// Refreshes an entry that is being served stale, unless that is under way, or too soon.
-    pub fn refresh_behind(self: &Arc<Self>, rule: &Arc<Rule>, key: &Key, entry: &Arc<Entry>, why: StaleReason) {
+    pub fn refresh_behind(self: &Arc<Self>, wanted: &Wanted<'_>, entry: &Arc<Entry>, why: StaleReason) {
         if self.clock.now() < freshness::refresh_not_before(entry, why, self.settings.soft_grace) {
             return;
         }
-        self.refresh(rule, key, entry, Timestamp::default());
+        self.refresh(wanted.job(Some(Arc::clone(entry))));
     }
 
     /// Begins a flight that nobody waits for, unless one is under way.
-    fn refresh(self: &Arc<Self>, rule: &Arc<Rule>, key: &Key, entry: &Arc<Entry>, not_before: Timestamp) {
-        if let Joined::Leader(leader) = self.flights.join(key.hash()) {
+    fn refresh(self: &Arc<Self>, job: Job) {
+        if let Joined::Leader(leader) = self.flights.join(job.key.hash()) {
             self.metrics.refreshes.inc();
-            let previous = Some(Arc::clone(entry));
-            let job = Job { rule: Arc::clone(rule), key: key.clone(), previous, not_before };
             self.launch(job, leader, None);
         }
     }
@@ -303,18 +308,22 @@ impl Fill {
     ) {
         let fill = Arc::clone(self);
         self.tasks.spawn(async move {
+            // Whoever is answered by this flight can see that it is not over yet.
+            let under_way = UnderWay::new(&fill.metrics.l2_writes_under_way);
+            let leased = job.key.hash();
             let (landed, lease) = fill.fly(&mut job, own).await;
             leader.land(landed.clone());
             // Those who wait have their answer; the other nodes come after.
-            if let Landed::Entry { entry, source, stored: true } = &landed {
+            if let Landed::Entry { entry, source, stored: true, .. } = &landed {
                 if matches!(source, Source::Origin(_)) {
-                    fill.share(&job.rule, &job.key, entry).await;
+                    fill.share(&job, entry).await;
                 }
                 fill.echo(&job, entry);
             }
             if let Some(token) = lease {
-                fill.end_lease(job.key.hash(), token, &landed).await;
+                fill.end_lease(leased, token, &landed).await;
             }
+            drop(under_way);
         });
     }
 
@@ -322,7 +331,9 @@ impl Fill {
     /// have left before its database had committed, or a replica lags.
     fn echo(self: &Arc<Self>, job: &Job, entry: &Arc<Entry>) {
         let Some(end) = self.purges.echo(entry, self.settings.echo) else { return };
-        let (fill, rule, key, entry) = (Arc::clone(self), Arc::clone(&job.rule), job.key.clone(), Arc::clone(entry));
+        let (fill, entry) = (Arc::clone(self), Arc::clone(entry));
+        let Some(key) = Key::from_text(&entry.key) else { return };
+        let job = Job { key, previous: Some(Arc::clone(&entry)), not_before: end, ..job.clone() };
         self.tasks.spawn(async move {
             let wait = end.since(fill.clock.now());
             tokio::select! {
@@ -330,11 +341,11 @@ impl Fill {
                 () = fill.tasks.stopping().cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
-            if let Some(Slot::Entry(held)) = fill.l1.get(key.text())
+            if let Some(Slot::Entry(held)) = fill.l1.get(&entry.key)
                 && Arc::ptr_eq(&held, &entry)
             {
                 fill.metrics.echoes.inc();
-                fill.refresh(&rule, &key, &entry, end);
+                fill.refresh(job);
             }
         });
     }
@@ -352,19 +363,30 @@ impl Fill {
     }
 }
 
-/// A body read whole, or one that proved too large: as a stream from its first byte, if one reader may have it.
-pub(crate) enum Read {
-    Whole(Bytes),
-    TooLarge(Option<Body>),
+/// Counts one thing in a gauge for as long as it lives, also when its task panics.
+struct UnderWay(IntGauge);
+
+impl UnderWay {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
+    use bytes::Bytes;
     use futures_util::FutureExt;
     use futures_util::future::BoxFuture;
-    use http::{HeaderMap, HeaderValue, Request, header};
+    use http::{HeaderValue, Request, header};
 
     use super::*;
     use crate::clock::ManualClock;
@@ -432,7 +454,7 @@ mod tests {
     async fn get(fill: &Arc<Fill>) -> Landed {
         let rule = Arc::new(rule());
         let key = Key::of_request(&rule, "/store/products", None, "", &HeaderMap::new()).unwrap();
-        match fill.once(&rule, &key, None).await {
+        match fill.once(fill.find(&rule, &key, &HeaderMap::new()).0, None).await {
             Filled::Landed { landed, .. } => landed,
             other => panic!("{other:?}"),
         }

@@ -237,6 +237,7 @@ impl Ops {
             "ready": readings.ready,
             "l1": { "entries": readings.l1_entries, "bytes": readings.l1_bytes },
             "fills": { "under_way": readings.flights, "followers": readings.followers },
+            "shared": { "writes_under_way": self.metrics.l2_writes_under_way.get() },
             "origin": { "open": readings.origin[0], "idle": readings.origin[1], "waiting": readings.origin[2] },
             "purges": {
                 "log": self.invalidator.durable.as_str(),

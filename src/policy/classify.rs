@@ -169,8 +169,12 @@ pub fn classify<'r>(
 /// Whether the request carries anything that could make its answer somebody's own.
 fn private(rule: &Rule, headers: &HeaderMap) -> Option<PassReason> {
     // One walk over the few that are there is cheaper than a look-up for each that might be.
-    if headers.keys().any(|name| is_credential(name.as_str())) {
+    let is_trusted = |name: &str| name == "authorization" && rule.trust.authorization;
+    if headers.keys().any(|name| is_credential(name.as_str()) && !is_trusted(name.as_str())) {
         return Some(PassReason::Credentials);
+    }
+    if rule.trust.cookies {
+        return None;
     }
     let harmless = |cookie: &str| {
         let name = cookie.split('=').next().unwrap_or("").trim();
@@ -188,6 +192,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::policy::route::Trust;
     use crate::policy::route::tests::rule;
 
     fn word(method: Method, target: &str, headers: &[(&'static str, &'static str)]) -> String {
@@ -230,6 +235,17 @@ mod tests {
         assert_eq!(with("cookie", ""), "cache");
         let two = [("cookie", "_ga=1"), ("cookie", "connect.sid=s")];
         assert_eq!(word(Method::GET, "/store/products", &two), "pass cookie");
+    }
+
+    #[test]
+    fn what_a_route_trusts_the_origin_with_passes_no_request() {
+        let trust = Trust { authorization: true, cookies: true, ..Trust::default() };
+        let routes = Routes::new(vec![Rule { policy: Policy::Origin, trust, ..rule() }]).unwrap();
+        let is_cached = |name: &'static str| {
+            let headers = HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static("a=b"))]);
+            matches!(classify(&routes, &Method::GET, "/store/products", None, "", &headers), Plan::Cache(..))
+        };
+        assert!(is_cached("authorization") && is_cached("cookie") && !is_cached("x-api-key"));
     }
 
     #[test]

@@ -24,6 +24,23 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
+    /// Whether anybody may be served it after `now`, fresh or stale.
+    pub fn is_useful(&self, now: Timestamp) -> bool {
+        self.ends() > now
+    }
+
+    /// The same times, counted anew from `now`.
+    #[must_use]
+    pub fn renewed(&self, now: Timestamp) -> Self {
+        let after = |time: Timestamp| now + time.since(self.born);
+        Self {
+            born: now,
+            fresh_until: after(self.fresh_until),
+            swr_until: after(self.swr_until),
+            sie_until: after(self.sie_until),
+        }
+    }
+
     /// When the entry is of no use to anybody any more.
     pub fn ends(&self) -> Timestamp {
         self.fresh_until.max(self.swr_until).max(self.sie_until)
@@ -56,6 +73,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether the origin can be asked if it still holds.
+    pub fn has_validator(&self) -> bool {
+        self.headers.contains_key(http::header::ETAG) || self.headers.contains_key(http::header::LAST_MODIFIED)
+    }
+
     /// The status line and the fields as HTTP/1.1 has them, but for those that each answer says anew.
     pub fn head(&self) -> &Bytes {
         self.head.get_or_init(|| {

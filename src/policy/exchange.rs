@@ -5,16 +5,59 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
 use super::entry::Entry;
+use super::hop_by_hop;
 use super::key::KeyView;
+use super::lifetime::date;
+use super::purge::Purged;
 use super::route::Rule;
 use super::time::Timestamp;
 
 /// RFC 9211.
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Builds the request that a fill sends: the key, and nothing else of any client. With a `previous`
-/// entry that has a validator it asks whether that still holds.
-pub fn fill_request(key: &KeyView<'_>, previous: Option<&Entry>) -> Option<Request<()>> {
+/// Never forwarded to a fill: what belongs to one hop or one message, what we write ourselves, and what
+/// only a trusted proxy may say.
+const NOT_FORWARDED: [&str; 14] = [
+    "content-length",
+    "expect",
+    "forwarded",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "max-forwards",
+    "range",
+    "trailer",
+    "via",
+    "x-real-ip",
+];
+
+/// The client's fields that a fill sends beside those of the key (hop-by-hop ones are gone): what the
+/// rule forwards.
+pub fn forwarded(rule: &Rule, client: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if rule.forward.is_empty() {
+        return headers;
+    }
+    for (name, value) in client.iter().filter(|(name, _)| is_forwarded(rule, name)) {
+        headers.append(name.clone(), value.clone());
+    }
+    hop_by_hop::strip_request(&mut headers, false);
+    headers
+}
+
+/// Whether a fill sends this field of its client.
+pub fn is_forwarded(rule: &Rule, name: &HeaderName) -> bool {
+    rule.forward.contains(name.as_str())
+        && NOT_FORWARDED.binary_search(&name.as_str()).is_err()
+        && !name.as_str().starts_with("x-forwarded-")
+}
+
+/// Builds the request that a fill sends: the key, what the rule forwards of its client, and nothing
+/// else. With a `previous` entry that has a validator it asks whether that still holds.
+pub fn fill_request(key: &KeyView<'_>, forwarded: &HeaderMap, previous: Option<&Entry>) -> Option<Request<()>> {
     let target = match key.query {
         "" => PathAndQuery::try_from(key.path),
         query => PathAndQuery::try_from(format!("{}?{query}", key.path)),
@@ -23,23 +66,33 @@ pub fn fill_request(key: &KeyView<'_>, previous: Option<&Entry>) -> Option<Reque
     *request.method_mut() = Method::GET;
     *request.uri_mut() = Uri::from(target.ok()?);
     let headers = request.headers_mut();
+    headers.clone_from(forwarded);
     if let Some(host) = key.host {
         headers.insert(header::HOST, HeaderValue::from_str(host).ok()?);
     }
     for (name, value) in &key.headers {
         headers.insert(name.clone(), value.clone());
     }
-    // Encodings towards clients are ours; the origin is always asked for the plain form.
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    // The origin is asked for the plain form, unless the rule leaves that to the client and it has a wish.
+    headers.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
     headers.insert(header::VIA, HeaderValue::from_static("1.1 endcap"));
     if let Some(previous) = previous {
         if let Some(etag) = previous.headers.get(header::ETAG) {
             headers.insert(header::IF_NONE_MATCH, etag.clone());
-        } else if let Some(modified) = previous.headers.get(header::LAST_MODIFIED) {
+        } else if let Some(modified) = previous.headers.get(header::LAST_MODIFIED)
+            && (previous.seen.purged() == Purged::No || is_strong(&previous.headers))
+        {
             headers.insert(header::IF_MODIFIED_SINCE, modified.clone());
         }
     }
     Some(request)
+}
+
+/// Whether a `Last-Modified` tells two versions of one second apart: it lies a second or more before the `Date`
+/// (RFC 9110 §8.8.2.2). What changed in the second of the fill would else be confirmed after its own purge.
+fn is_strong(headers: &HeaderMap) -> bool {
+    let (made, modified) = (date(headers, header::DATE), date(headers, header::LAST_MODIFIED));
+    matches!((made, modified), (Some(made), Some(modified)) if made > modified)
 }
 
 /// Turns an origin's fields (hop-by-hop ones gone) into those that are stored and sent. The rule's
@@ -48,7 +101,9 @@ pub fn stored_headers(rule: &Rule, mut headers: HeaderMap, body: &Bytes, now: Ti
     for name in &rule.tag_headers {
         headers.remove(name);
     }
-    headers.remove(header::SET_COOKIE);
+    if !rule.trust.cookies {
+        headers.remove(header::SET_COOKIE);
+    }
     // Said anew at each answer; in place already, so that saying it makes the map no larger.
     headers.insert(header::AGE, HeaderValue::from_static("0"));
     headers.insert(CACHE_STATUS, HeaderValue::from_static("endcap"));
@@ -88,13 +143,17 @@ pub fn compact(headers: &HeaderMap) -> HeaderMap {
     compact
 }
 
-/// Updates stored fields from a 304 (RFC 9111 §3.2): its fields replace ours, but for those that
-/// describe the body that we keep.
-pub fn renewed_headers(stored: &HeaderMap, fresh: &HeaderMap) -> HeaderMap {
+/// Updates stored fields from a 304 (RFC 9111 §3.2): its fields replace ours, but for those that say what the
+/// bytes that we keep are. A rule that stores one media type alone keeps that too.
+pub fn renewed_headers(rule: &Rule, stored: &HeaderMap, fresh: &HeaderMap) -> HeaderMap {
     let mut headers = stored.clone();
-    let kept =
-        [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_TYPE, header::CONTENT_RANGE, header::ETAG];
-    for name in fresh.keys().filter(|name| !kept.contains(name)) {
+    let describes_body = [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_RANGE, header::ETAG];
+    let is_kept = |name: &HeaderName| {
+        describes_body.contains(name)
+            || name.as_str() == "content-md5"
+            || (*name == header::CONTENT_TYPE && rule.content_type.is_some())
+    };
+    for name in fresh.keys().filter(|name| !is_kept(name)) {
         headers.remove(name);
         for value in fresh.get_all(name) {
             headers.append(name.clone(), value.clone());
@@ -104,36 +163,17 @@ pub fn renewed_headers(stored: &HeaderMap, fresh: &HeaderMap) -> HeaderMap {
         // Without one it was made just now; the stored date would make it as old as what it renews.
         headers.remove(header::DATE);
     }
+    if !fresh.contains_key(header::AGE) {
+        headers.remove(header::AGE);
+    }
     headers
-}
-
-/// Whether a client's `If-None-Match` names the entry's validator (weak comparison, RFC 9110 §13.1.2).
-pub fn not_modified(request: &HeaderMap, stored: &HeaderMap) -> bool {
-    let Some(etag) = stored.get(header::ETAG).map(HeaderValue::as_bytes) else { return false };
-    let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
-    let own = opaque(etag);
-    request
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .any(|value| entity_tags(value.as_bytes()).any(|tag| tag == b"*" || opaque(tag) == own))
-}
-
-/// The members of a list of entity tags. A comma may stand inside a tag's quotes.
-fn entity_tags(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut quoted = false;
-    value
-        .split(move |byte| {
-            quoted ^= *byte == b'"';
-            *byte == b',' && !quoted
-        })
-        .map(<[u8]>::trim_ascii)
-        .filter(|tag| !tag.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy::key::Key;
+    use crate::policy::route::Patterns;
     use crate::policy::route::tests::rule;
 
     fn map(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -155,10 +195,31 @@ mod tests {
             ("range", "bytes=0-1"),
         ]);
         let key = Key::of_request(&rule(), "/store/products", Some("q=a&utm_source=x"), "h", &client).unwrap();
-        let request = fill_request(&key.view().unwrap(), None).unwrap();
-        assert_eq!(request.uri(), "/store/products?q=a");
-        let expected = map(&[("x-publishable-api-key", "pk"), ("accept-encoding", "identity"), ("via", "1.1 endcap")]);
-        assert_eq!(*request.headers(), expected);
+        let sent = |rule: &Rule| {
+            let request = fill_request(&key.view().unwrap(), &forwarded(rule, &client), None).unwrap();
+            assert_eq!(request.uri(), "/store/products?q=a");
+            request.into_parts().0.headers
+        };
+        let own = [("x-publishable-api-key", "pk"), ("accept-encoding", "identity"), ("via", "1.1 endcap")];
+        assert_eq!(sent(&rule()), map(&own));
+        // What the rule forwards comes beside it; validators, ranges and a stranger's word on where it is from never do.
+        let open = Rule { forward: Patterns::new(["*"]), ..rule() };
+        assert_eq!(sent(&open), map(&[&own[..], &[("cookie", "_ga=1"), ("accept-language", "fr")]].concat()));
+        let one = Rule { forward: Patterns::new(["accept-language"]), ..rule() };
+        assert_eq!(sent(&one), map(&[&own[..], &[("accept-language", "fr")]].concat()));
+    }
+
+    #[test]
+    fn a_date_tells_versions_apart_that_are_a_second_apart() {
+        let at = |date: &str, modified: &str| is_strong(&map(&[("date", date), ("last-modified", modified)]));
+        let (earlier, later) = ("Thu, 01 Jan 2026 00:00:00 GMT", "Thu, 01 Jan 2026 00:00:01 GMT");
+        assert!(at(later, earlier));
+        assert!(!at(later, later) && !at(earlier, later) && !at("", earlier) && !at(later, ""));
+    }
+
+    #[test]
+    fn what_is_never_forwarded_is_in_order_to_be_found() {
+        assert!(NOT_FORWARDED.is_sorted());
     }
 
     #[test]
@@ -208,18 +269,11 @@ mod tests {
         let fresh = map(&[("etag", "W/\"a\""), ("content-length", "0"), ("x-a", "2"), ("x-a", "3"), ("x-c", "4")]);
         let expected =
             map(&[("etag", "\"a\""), ("content-length", "9"), ("x-b", "1"), ("x-a", "2"), ("x-a", "3"), ("x-c", "4")]);
-        assert_eq!(renewed_headers(&stored, &fresh), expected);
-    }
-
-    #[test]
-    fn validators_compare_weakly() {
-        let stored = map(&[("etag", "W/\"a,b\"")]);
-        for (sent, same) in
-            [("\"a,b\"", true), ("\"x\", W/\"a,b\"", true), ("*", true), ("\"a\"", false), ("", false), ("a,b", false)]
-        {
-            assert_eq!(not_modified(&map(&[("if-none-match", sent)]), &stored), same, "{sent}");
-        }
-        assert!(!not_modified(&map(&[("if-none-match", "*")]), &HeaderMap::new()));
-        assert!(!not_modified(&HeaderMap::new(), &stored));
+        assert_eq!(renewed_headers(&rule(), &stored, &fresh), expected);
+        let (old, new) =
+            (map(&[("content-type", "a/b"), ("age", "9")]), map(&[("content-type", "c/d"), ("date", "x")]));
+        assert_eq!(renewed_headers(&rule(), &old, &new), map(&[("content-type", "a/b"), ("date", "x")]));
+        let any = Rule { content_type: None, ..rule() };
+        assert_eq!(renewed_headers(&any, &old, &new), new);
     }
 }

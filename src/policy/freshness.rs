@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use super::cache_control::CacheControl;
 use super::entry::{Entry, Lifetime};
 use super::purge::Purged;
-use super::route::{Policy, Rule};
 use super::time::Timestamp;
-use http::{HeaderMap, StatusCode, header};
 
 /// What may be done with an entry now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,91 +75,9 @@ pub fn refresh_not_before(entry: &Entry, why: StaleReason, soft_grace: Duration)
     }
 }
 
-/// The lifetime of an answer that arrived `now` to a request sent at `asked`. A rule's TTL is multiplied
-/// by `stretch`, its jitter. `None` when the rule gives it no time at all.
-pub fn lifetime(
-    rule: &Rule,
-    status: StatusCode,
-    headers: &HeaderMap,
-    control: &CacheControl,
-    asked: Timestamp,
-    now: Timestamp,
-    stretch: f64,
-) -> Option<Lifetime> {
-    let age = corrected_age(headers, asked, now);
-    let negative = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
-    let (ttl, swr, sie, age) = match rule.policy {
-        Policy::Pass => return None,
-        // Our own clock: the rule counts from the moment the answer was made for us.
-        Policy::Override if negative => (rule.negative_ttl, Duration::ZERO, Duration::ZERO, Duration::ZERO),
-        Policy::Override => (rule.ttl, rule.swr, rule.sie, Duration::ZERO),
-        Policy::Origin => {
-            let ttl = control.s_maxage.or(control.max_age).or_else(|| expires(headers, now))?;
-            // s-maxage carries proxy-revalidate, but an explicit window beside it is the origin's own wish.
-            let window = |own: Option<Duration>| if control.must_revalidate { None } else { own };
-            let swr = window(control.stale_while_revalidate).unwrap_or_default();
-            let sie = window(control.stale_if_error).unwrap_or_default();
-            (ttl, swr, sie, age)
-        }
-    };
-    let ttl = if rule.policy == Policy::Override { ttl.mul_f64(stretch.clamp(0.0, 2.0)) } else { ttl };
-    let fresh = ttl.saturating_sub(age);
-    if fresh.is_zero() && swr.is_zero() && sie.is_zero() {
-        return None;
-    }
-    // Windows count from the end of freshness, also where that lies in the past.
-    let over = age.saturating_sub(ttl);
-    let born = Timestamp::from_millis(now.as_millis().saturating_sub(millis(age)));
-    let fresh_until = now + fresh;
-    Some(Lifetime {
-        born,
-        fresh_until,
-        swr_until: fresh_until + swr.saturating_sub(over),
-        sie_until: fresh_until + sie.saturating_sub(over),
-    })
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// RFC 9111 §4.2.3: the larger of the apparent age and the corrected age value.
-fn corrected_age(headers: &HeaderMap, asked: Timestamp, now: Timestamp) -> Duration {
-    let apparent = date(headers, header::DATE).map_or(Duration::ZERO, |made| now.since(made));
-    let said = headers
-        .get(header::AGE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.split(',').next()?.trim().parse::<u32>().ok())
-        .map_or(Duration::ZERO, |seconds| Duration::from_secs(seconds.into()));
-    // A Date has whole seconds: what is below one is no age.
-    let apparent = if apparent < Duration::from_secs(1) { Duration::ZERO } else { apparent };
-    apparent.max(said + if said.is_zero() { Duration::ZERO } else { now.since(asked) })
-}
-
-/// `Expires` minus `Date` (RFC 9111 §4.2.1); a date that cannot be read is in the past (§5.3).
-fn expires(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    if !headers.contains_key(header::EXPIRES) {
-        return None;
-    }
-    let made = date(headers, header::DATE).unwrap_or(now);
-    Some(date(headers, header::EXPIRES).map_or(Duration::ZERO, |expires| expires.since(made)))
-}
-
-fn date(headers: &HeaderMap, name: http::HeaderName) -> Option<Timestamp> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?;
-    if values.next().is_some() {
-        return None;
-    }
-    let parsed = httpdate::parse_http_date(value.to_str().ok()?).ok()?;
-    let since = parsed.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(Timestamp::from_millis(millis(since)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::route::tests::rule;
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
@@ -207,44 +122,5 @@ mod tests {
         assert!(!usable(Purged::Deleted, 0));
         let without = Lifetime { sie_until: life().fresh_until, ..life() };
         assert!(!usable_on_error(&without, Purged::Hard, NOW) && usable_on_error(&without, Purged::No, NOW));
-    }
-
-    fn lifetime_of(policy: Policy, status: u16, pairs: &[(&str, &str)], stretch: f64) -> Option<(u64, u64, u64)> {
-        let mut rule = rule();
-        rule.policy = policy;
-        let headers: HeaderMap = pairs
-            .iter()
-            .map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap()))
-            .collect();
-        let control = CacheControl::parse(&headers);
-        let status = StatusCode::from_u16(status).unwrap();
-        lifetime(&rule, status, &headers, &control, NOW, NOW, stretch).map(|life| {
-            (
-                life.fresh_until.since(NOW).as_secs(),
-                life.swr_until.since(life.fresh_until).as_secs(),
-                life.sie_until.since(life.fresh_until).as_secs(),
-            )
-        })
-    }
-
-    #[test]
-    fn a_rule_overrides_with_jitter() {
-        assert_eq!(lifetime_of(Policy::Override, 200, &[("cache-control", "max-age=1")], 1.0), Some((120, 600, 3600)));
-        assert_eq!(lifetime_of(Policy::Override, 200, &[], 1.1), Some((132, 600, 3600)));
-        assert_eq!(lifetime_of(Policy::Override, 200, &[], 0.9), Some((108, 600, 3600)));
-        assert_eq!(lifetime_of(Policy::Override, 404, &[], 1.0), Some((10, 0, 0)));
-    }
-
-    #[test]
-    fn the_origin_decides_where_the_rule_lets_it() {
-        let of = |pairs: &[(&str, &str)]| lifetime_of(Policy::Origin, 200, pairs, 1.0);
-        assert_eq!(of(&[]), None);
-        assert_eq!(of(&[("cache-control", "s-maxage=9, max-age=5")]), Some((9, 0, 0)));
-        assert_eq!(of(&[("cache-control", "max-age=10"), ("age", "4")]), Some((6, 0, 0)));
-        assert_eq!(of(&[("cache-control", "max-age=10, stale-while-revalidate=5"), ("age", "12")]), Some((0, 3, 0)));
-        assert_eq!(of(&[("cache-control", "max-age=5, stale-if-error=7, must-revalidate")]), Some((5, 0, 0)));
-        assert_eq!(of(&[("expires", "0")]), None);
-        let date = |secs| httpdate::fmt_http_date((NOW + seconds(secs)).to_system_time());
-        assert_eq!(of(&[("date", &date(0)), ("expires", &date(30))]), Some((30, 0, 0)));
     }
 }

@@ -11,7 +11,8 @@ use smallvec::SmallVec;
 
 use super::plain::PlainHead;
 use super::query::canonical_locale;
-use super::route::{HeaderKind, KeyHeader, Rule};
+use super::route::{HeaderKind, KeyBy, KeyHeader, Rule};
+use super::variant::normal_value;
 
 /// 128 bits of blake3 over a key's text: its name in the shared tier and the log. A shopper chooses the query
 /// string, so it must resist collisions; yet who finds an entry by it compares the text.
@@ -71,6 +72,8 @@ pub struct KeyView<'k> {
     pub host: Option<&'k str>,
     /// The kept headers that were present.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Of a variant's key: the fields that its answer varies by.
+    pub selecting: Vec<HeaderName>,
 }
 
 impl Key {
@@ -89,11 +92,30 @@ impl Key {
         with_text(rule, path, query, host, value_of, |text| Self { text: SmallVec::from_slice(text) })
     }
 
+    /// The key of the variant that a request selects among the answers to this key, which vary by `names`.
+    #[must_use]
+    pub fn variant(&self, names: &[HeaderName], request: &HeaderMap) -> Self {
+        let mut text = self.text.to_vec();
+        // No field has an empty name: here the kept headers end.
+        push(&mut text, b"");
+        for name in names {
+            push(&mut text, name.as_str().as_bytes());
+            let value = normal_value(name, request).map_or_else(|| "-".to_owned(), |value| format!("+{value}"));
+            push(&mut text, value.as_bytes());
+        }
+        Self { text: SmallVec::from_vec(text) }
+    }
+
     /// Takes up a key's text as it was stored; `None` when it is not one.
     pub fn from_text(text: &[u8]) -> Option<Self> {
         let key = Self { text: SmallVec::from_slice(text) };
         key.view().map(|_| ())?;
         Some(key)
+    }
+
+    /// The fields that the answer with this key's text varies by; none for a text that is no key.
+    pub fn selecting(text: &[u8]) -> Vec<HeaderName> {
+        Self::from_text(text).and_then(|key| key.view().map(|view| view.selecting)).unwrap_or_default()
     }
 
     /// The name of the entry in the shared tier and in the log. It is worked out anew at each call: no hit
@@ -118,12 +140,16 @@ impl Key {
         };
         let mut utf8 = || std::str::from_utf8(next()?).ok();
         let (route, path, query, host) = (utf8()?, utf8()?, utf8()?, utf8()?);
-        let mut headers = Vec::new();
-        while let Some(name) = next() {
+        let (mut headers, mut selecting) = (Vec::new(), Vec::new());
+        while let Some(name) = next().filter(|name| !name.is_empty()) {
             headers.push((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(next()?).ok()?));
         }
+        while let Some(name) = next() {
+            selecting.push(HeaderName::from_bytes(name).ok()?);
+            next()?;
+        }
         rest.is_empty().then_some(())?;
-        Some(KeyView { route, path, query, host: (!host.is_empty()).then_some(host), headers })
+        Some(KeyView { route, path, query, host: (!host.is_empty()).then_some(host), headers, selecting })
     }
 }
 
@@ -169,7 +195,10 @@ fn with_text<'v, T>(
         let at = text.len();
         push(text, b"");
         if let Some(query) = query.filter(|query| !query.is_empty()) {
-            super::query::canonicalize(query, rule, text).map_err(KeyTrouble::Query)?;
+            match rule.key {
+                KeyBy::Listed => super::query::canonicalize(query, rule, text).map_err(KeyTrouble::Query)?,
+                KeyBy::Url => text.extend_from_slice(query.as_bytes()),
+            }
             let length = u32::try_from(text.len() - at - 4).expect("a request head is far below 4 GiB");
             text[at..at + 4].copy_from_slice(&length.to_be_bytes());
         }
@@ -208,6 +237,8 @@ fn push(text: &mut Vec<u8>, part: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -253,6 +284,38 @@ mod tests {
         rule.host_in_key = true;
         assert_ne!(of(&rule, "a").hash(), of(&rule, "b").hash());
         assert_eq!(of(&rule, "a").view().unwrap().host, Some("a"));
+    }
+
+    #[test]
+    fn a_key_by_url_takes_the_query_as_it_is() {
+        let rule = Rule { key: KeyBy::Url, ..rule() };
+        let of = |query| Key::of_request(&rule, "/a", Some(query), "", &HeaderMap::new()).unwrap();
+        assert_eq!(of("b=1&a=%41&a=2&utm_source=x").view().unwrap().query, "b=1&a=%41&a=2&utm_source=x");
+        assert_ne!(of("a=%41").hash(), of("a=A").hash());
+    }
+
+    #[test]
+    fn a_variant_is_told_by_the_names_and_the_values() {
+        let base = key("/store/products", None, &[("x-publishable-api-key", "pk")]);
+        let (foo, bar) = (HeaderName::from_static("foo"), HeaderName::from_static("bar"));
+        let of = |names: &[HeaderName], pairs: &[(&str, &str)]| base.variant(names, &headers(pairs)).hash();
+        let one = of(from_ref(&foo), &[("foo", "1"), ("bar", "2")]);
+        assert_eq!(one, of(from_ref(&foo), &[("foo", "1"), ("bar", "3")]), "bar does not select");
+        let others = [
+            base.hash(),
+            of(from_ref(&foo), &[("foo", "2")]),
+            of(from_ref(&foo), &[("foo", "")]),
+            of(from_ref(&foo), &[]),
+            of(&[foo.clone(), bar.clone()], &[("foo", "1")]),
+            of(from_ref(&bar), &[("bar", "1")]),
+        ];
+        for (at, other) in others.iter().enumerate() {
+            assert!(*other != one && !others[..at].contains(other), "{at}");
+        }
+        let variant = base.variant(from_ref(&foo), &headers(&[("foo", "1")]));
+        let view = variant.view().unwrap();
+        assert_eq!((view.path, view.headers.len(), view.selecting), ("/store/products", 1, vec![foo]));
+        assert_eq!(Key::from_text(variant.text()).unwrap().hash(), variant.hash());
     }
 
     #[test]

@@ -22,6 +22,29 @@ pub enum Policy {
     Pass,
 }
 
+/// What of a URL tells two requests apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyBy {
+    /// The path and the listed query parameters, in their one form.
+    Listed,
+    /// The path and the query, byte for byte.
+    Url,
+}
+
+/// What else a route with `policy = "origin"` leaves to the origin's word, as RFC 9111 does. Each needs an
+/// origin that marks its answers right, so each is off until it is switched on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Answers to requests with `Authorization` are stored and shared where the answer says so (§3.5).
+    pub authorization: bool,
+    /// `Cookie` makes no request private, and an answer that sets one is stored like any.
+    pub cookies: bool,
+    /// Errors are stored for as long as they say (§3).
+    pub errors: bool,
+    /// An answer without a lifetime gets a tenth of the time since it last changed (§4.2.2).
+    pub heuristics: bool,
+}
+
 /// What happens to a request with a query parameter that its rule does not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownQuery {
@@ -124,6 +147,8 @@ pub struct Rule {
     pub negative_ttl: Duration,
     /// The media type that may be stored; `None` for any.
     pub content_type: Option<String>,
+    /// What of the URL is in the key.
+    pub key: KeyBy,
     /// The Host is part of the key.
     pub host_in_key: bool,
     /// What a parameter that is not listed does.
@@ -134,6 +159,11 @@ pub struct Rule {
     pub tracking: Arc<Patterns>,
     /// The request headers of the key, in the order in which they are written into it.
     pub headers: Vec<KeyHeader>,
+    /// Request headers that a fill sends beside those of the key, as the client sent them. The answer
+    /// must name in `Vary` what it depends on.
+    pub forward: Patterns,
+    /// What else is left to the origin's word.
+    pub trust: Trust,
     /// Cookies that change no answer.
     pub harmless_cookies: Patterns,
     /// Upgrade is let through (pass routes only).
@@ -190,6 +220,16 @@ impl Patterns {
     pub fn names(&self) -> impl Iterator<Item = String> {
         let prefixes = self.prefixes.iter().map(|prefix| format!("{prefix}*"));
         self.exact.iter().cloned().chain(prefixes)
+    }
+
+    /// Whether no name is in the list.
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty()
+    }
+
+    /// Whether every name is in the list.
+    pub fn is_all(&self) -> bool {
+        self.prefixes.iter().any(String::is_empty)
     }
 
     /// Whether a name is in the list.
@@ -283,7 +323,7 @@ impl fmt::Display for Template {
     }
 }
 
-/// A path of a route: literal segments and `{name}` for one segment.
+/// A path of a route: literal segments, `{name}` for one segment, and a last `{name*}` for all that follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPattern {
     text: String,
@@ -296,6 +336,8 @@ pub struct PathPattern {
 enum Segment {
     Literal(String),
     Parameter,
+    /// Whatever follows, nothing included.
+    Rest,
 }
 
 impl PathPattern {
@@ -310,10 +352,17 @@ impl PathPattern {
         let mut segments = Vec::new();
         if !rest.is_empty() {
             for segment in rest.split('/') {
+                if segments.last() == Some(&Segment::Rest) {
+                    return Err(format!("`{{…*}}` stands for all that follows, so it comes last in {text:?}"));
+                }
                 let parameter = segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}'));
+                let (parameter, kind) = match parameter.and_then(|name| name.strip_suffix('*')) {
+                    Some(name) => (Some(name), Segment::Rest),
+                    None => (parameter, Segment::Parameter),
+                };
                 segments.push(match parameter {
                     Some(name) if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
-                        Segment::Parameter
+                        kind
                     }
                     Some(name) => return Err(format!("`{{{name}}}` is no parameter name in {text:?}")),
                     None if is_plain_segment(segment.as_bytes()) => Segment::Literal(segment.to_owned()),
@@ -334,6 +383,11 @@ impl PathPattern {
         &self.text
     }
 
+    /// Whether it matches all paths below some point, whatever bytes they hold.
+    pub fn is_open(&self) -> bool {
+        self.segments.last() == Some(&Segment::Rest)
+    }
+
     /// Whether the path, as it would be forwarded, matches. A parameter matches one plain segment.
     pub fn matches(&self, path: &str) -> bool {
         let Some(rest) = path.as_bytes().strip_prefix(&self.text.as_bytes()[..self.literal]) else { return false };
@@ -342,12 +396,15 @@ impl PathPattern {
         }
         // The first parameter begins where the literal bytes end.
         let mut pieces = rest.split(|byte| *byte == b'/');
-        let mut segments = self.segments.iter().skip_while(|segment| **segment != Segment::Parameter);
-        segments.all(|segment| match (segment, pieces.next()) {
-            (Segment::Literal(literal), Some(piece)) => piece == literal.as_bytes(),
-            (Segment::Parameter, Some(piece)) => is_plain_segment(piece),
-            (_, None) => false,
-        }) && pieces.next().is_none()
+        for segment in self.segments.iter().skip_while(|segment| matches!(segment, Segment::Literal(_))) {
+            match (segment, pieces.next()) {
+                (Segment::Literal(literal), Some(piece)) if piece == literal.as_bytes() => {}
+                (Segment::Parameter, Some(piece)) if is_plain_segment(piece) => {}
+                (Segment::Rest, Some(_)) => return true,
+                _ => return false,
+            }
+        }
+        pieces.next().is_none()
     }
 
     /// Whether some path matches both patterns and neither is the more special one.
@@ -361,8 +418,13 @@ impl PathPattern {
     }
 
     /// Sorts the more special pattern first: a literal segment before a parameter, from the left.
-    fn rank(&self) -> Vec<bool> {
-        self.segments.iter().map(|segment| matches!(segment, Segment::Parameter)).collect()
+    fn rank(&self) -> Vec<u8> {
+        let rank = |segment: &Segment| match segment {
+            Segment::Literal(_) => 0,
+            Segment::Parameter => 1,
+            Segment::Rest => 2,
+        };
+        self.segments.iter().map(rank).collect()
     }
 }
 
@@ -476,6 +538,7 @@ pub(crate) mod tests {
             sie: Duration::from_secs(3600),
             negative_ttl: Duration::from_secs(10),
             content_type: Some("application/json".into()),
+            key: KeyBy::Listed,
             host_in_key: false,
             unknown_query: UnknownQuery::Pass,
             query,
@@ -485,6 +548,8 @@ pub(crate) mod tests {
                 KeyHeader { name: HeaderName::from_static("x-medusa-locale"), kind: HeaderKind::Locale },
                 KeyHeader { name: HeaderName::from_static("origin"), kind: HeaderKind::Origin },
             ],
+            forward: Patterns::default(),
+            trust: Trust::default(),
             harmless_cookies: Patterns::new(["_ga*"]),
             upgrade: false,
             tags: tags(&["list:product", "key:{header:x-publishable-api-key}"]),
@@ -526,8 +591,25 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_open_pattern_matches_all_that_follows() {
+        for path in ["/files/", "/files/a", "/files/a/b%20c", "/files//a/../b"] {
+            assert!(matches("/files/{path*}", path), "{path}");
+        }
+        for path in ["/files", "/file/a", "files/a", ""] {
+            assert!(!matches("/files/{path*}", path), "{path}");
+        }
+        assert!(matches("/{path*}", "/") && matches("/{path*}", "/a/b"));
+        let routes = ["/{a*}", "/x/{a}", "/x/{a*}", "/x/y"];
+        let rule = |path: &str| Rule { name: path.into(), paths: vec![PathPattern::parse(path).unwrap()], ..rule() };
+        let routes = Routes::new(routes.map(rule).to_vec()).unwrap();
+        for (path, expected) in [("/x/y", "/x/y"), ("/x/z", "/x/{a}"), ("/x/y/z", "/x/{a*}"), ("/y", "/{a*}")] {
+            assert_eq!(&*routes.find(path).unwrap().name, expected);
+        }
+    }
+
+    #[test]
     fn a_pattern_says_what_is_wrong_with_it() {
-        for text in ["", "store", "/a//b", "/a/{}", "/a/{b", "/a/../b", "/a/%20"] {
+        for text in ["", "store", "/a//b", "/a/{}", "/a/{b", "/a/../b", "/a/%20", "/{*}", "/{a*}/b", "/a{b*}"] {
             assert!(PathPattern::parse(text).is_err(), "{text}");
         }
     }

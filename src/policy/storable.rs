@@ -3,7 +3,11 @@
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::cache_control::CacheControl;
+use super::exchange;
 use super::route::{Policy, Rule};
+
+/// Fields that an answer may vary by beside those of the key; beyond it nobody else would ever find it.
+const SELECTING_MAX: usize = 8;
 
 /// Why an answer may not be shared: each waiter asks the origin for itself, and a pass marker lets the
 /// next ones go side by side.
@@ -15,12 +19,14 @@ pub enum Unshareable {
     Private,
     /// `Cache-Control: no-store`.
     NoStore,
-    /// `Cache-Control: no-cache`: it would have to be asked for each time anyway.
+    /// `Cache-Control: no-cache`, on a route whose rule decides: it would have to be asked for each time anyway.
     NoCache,
-    /// `Vary: *`.
+    /// `Vary: *`, or by more fields than variants are kept apart by.
     VaryStar,
     /// It varies by a header that is not in the key.
     Vary,
+    /// It answers a request with `Authorization` and does not say that others may have it.
+    Authorization,
     /// It came with a `Content-Encoding` that was not asked for.
     Encoding,
     /// It is larger than the largest stored object.
@@ -31,13 +37,14 @@ pub enum Unshareable {
 
 impl Unshareable {
     /// All reasons, for the metrics.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SetCookie,
         Self::Private,
         Self::NoStore,
         Self::NoCache,
         Self::VaryStar,
         Self::Vary,
+        Self::Authorization,
         Self::Encoding,
         Self::TooLarge,
         Self::Unframed,
@@ -52,6 +59,7 @@ impl Unshareable {
             Self::NoCache => "response_no_cache",
             Self::VaryStar => "vary_star",
             Self::Vary => "vary",
+            Self::Authorization => "authorization",
             Self::Encoding => "content_encoding",
             Self::TooLarge => "too_large",
             Self::Unframed => "unframed",
@@ -98,33 +106,50 @@ impl ShareOnce {
     }
 }
 
-/// Judges the head of a fill's answer. Sharing with the waiters is safe by the key (the fill sent
-/// nothing else), so only an answer that says it is somebody's own keeps them apart.
-pub fn admit(rule: &Rule, status: StatusCode, headers: &HeaderMap, control: &CacheControl) -> Admission {
-    if headers.contains_key(header::SET_COOKIE) {
+/// Judges the head of a fill's answer to a request that sent `forwarded` beside its key. Sharing with the
+/// waiters is safe by the key, so only an answer that says it is somebody's own keeps them apart.
+pub fn admit(
+    rule: &Rule,
+    forwarded: &HeaderMap,
+    status: StatusCode,
+    headers: &HeaderMap,
+    control: &CacheControl,
+) -> Admission {
+    let is_by_the_book = rule.policy == Policy::Origin;
+    if headers.contains_key(header::SET_COOKIE) && !(is_by_the_book && rule.trust.cookies) {
         return Admission::Own(Unshareable::SetCookie);
     }
     if control.private {
         return Admission::Own(Unshareable::Private);
     }
-    if control.no_store {
+    // RFC 9111 §5.2.2.3: who understands the status may leave no-store aside, who does not may not store.
+    let must_store = is_by_the_book && control.must_understand && is_understood(status);
+    if control.no_store && !must_store {
         return Admission::Own(Unshareable::NoStore);
     }
-    if control.no_cache {
+    if control.no_cache && !is_by_the_book {
         return Admission::Own(Unshareable::NoCache);
     }
-    if let Some(reason) = vary(rule, headers) {
+    if forwarded.contains_key(header::AUTHORIZATION) && !control.allows_authorized() {
+        return Admission::Own(Unshareable::Authorization);
+    }
+    if let Err(reason) = selecting(rule, headers) {
         return Admission::Own(reason);
     }
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+    let is_identity = headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity");
+    if !is_identity && !rule.forward.contains(header::ACCEPT_ENCODING.as_str()) {
         return Admission::Own(Unshareable::Encoding);
     }
-    let stored = match status {
+    let is_stored = match status {
         StatusCode::OK | StatusCode::MOVED_PERMANENTLY | StatusCode::PERMANENT_REDIRECT => true,
-        StatusCode::NOT_FOUND | StatusCode::GONE => rule.policy == Policy::Origin || !rule.negative_ttl.is_zero(),
-        _ => false,
+        // A part is no answer to another request, and the others are about a request of ours.
+        StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE => false,
+        StatusCode::NOT_FOUND | StatusCode::GONE => is_by_the_book || !rule.negative_ttl.is_zero(),
+        _ if control.must_understand && !is_understood(status) => false,
+        status if status.is_success() || status.is_redirection() => is_by_the_book,
+        _ => is_by_the_book && rule.trust.errors,
     };
-    if !stored {
+    if !is_stored {
         return Admission::ShareOnce(ShareOnce::Status);
     }
     let expected = rule.content_type.as_deref().is_none_or(|expected| {
@@ -134,39 +159,72 @@ pub fn admit(rule: &Rule, status: StatusCode, headers: &HeaderMap, control: &Cac
     if expected { Admission::Store } else { Admission::ShareOnce(ShareOnce::ContentType) }
 }
 
-/// A field that the key holds, or that the fill always sends alike, tells no two requests apart.
-fn vary(rule: &Rule, headers: &HeaderMap) -> Option<Unshareable> {
+/// The statuses of RFC 9110 §15 whose caching we know: all final ones but 206 and 304.
+fn is_understood(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
+}
+
+/// The request fields that select among an answer's variants: what `Vary` names and the key does not hold.
+///
+/// # Errors
+/// Why no other request may be given the answer: it varies by something that the fill did not send, by too
+/// many things, or by what no field tells (`*`).
+pub fn selecting(rule: &Rule, headers: &HeaderMap) -> Result<Vec<HeaderName>, Unshareable> {
+    let mut names = Vec::new();
     for value in headers.get_all(header::VARY) {
-        let Ok(text) = value.to_str() else { return Some(Unshareable::Vary) };
-        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            if name == "*" {
-                return Some(Unshareable::VaryStar);
+        for name in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            match name {
+                b"" => continue,
+                b"*" => return Err(Unshareable::VaryStar),
+                _ => {}
             }
-            let Ok(name) = name.parse::<HeaderName>() else { return Some(Unshareable::Vary) };
-            let covered = name == header::ACCEPT_ENCODING
+            let name = HeaderName::from_bytes(name).map_err(|_| Unshareable::Vary)?;
+            let is_forwarded = exchange::is_forwarded(rule, &name);
+            let is_in_key = rule.headers.iter().any(|header| header.name == name)
                 || (name == header::ORIGIN && rule.cors.is_some())
-                || rule.headers.iter().any(|header| header.name == name);
-            if !covered {
-                return Some(Unshareable::Vary);
+                // Without the client's own word the fill always asks for the plain form.
+                || (name == header::ACCEPT_ENCODING && !is_forwarded);
+            match (is_in_key, is_forwarded) {
+                (true, _) => {}
+                (false, true) => names.push(name),
+                (false, false) => return Err(Unshareable::Vary),
             }
         }
     }
-    None
+    names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    names.dedup();
+    if names.len() > SELECTING_MAX { Err(Unshareable::VaryStar) } else { Ok(names) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy::route::tests::rule;
+    use crate::policy::route::{Patterns, Trust};
+
+    fn admit_by(rule: &Rule, sent: &[(&str, &str)], status: u16, pairs: &[(&str, &str)]) -> Admission {
+        let map = |pairs: &[(&str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+            }
+            headers
+        };
+        let mut headers = map(pairs);
+        headers.entry(header::CONTENT_TYPE).or_insert("application/json; charset=utf-8".parse().unwrap());
+        let control = match rule.policy {
+            Policy::Origin => CacheControl::effective(&headers),
+            Policy::Override | Policy::Pass => CacheControl::strictest(&headers),
+        };
+        super::admit(rule, &map(sent), StatusCode::from_u16(status).unwrap(), &headers, &control)
+    }
 
     fn admit(status: u16, pairs: &[(&str, &str)]) -> Admission {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, "application/json; charset=utf-8".parse().unwrap());
-        for (name, value) in pairs {
-            headers.insert(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
-        }
-        let control = CacheControl::parse(&headers);
-        super::admit(&rule(), StatusCode::from_u16(status).unwrap(), &headers, &control)
+        admit_by(&rule(), &[], status, pairs)
+    }
+
+    fn by_the_book() -> Rule {
+        Rule { policy: Policy::Origin, forward: Patterns::new(["*"]), ..rule() }
     }
 
     #[test]
@@ -187,6 +245,103 @@ mod tests {
         assert_eq!(admit(200, &[("vary", "Origin, *")]), Admission::Own(Unshareable::VaryStar));
         assert_eq!(admit(200, &[("vary", "Accept-Language")]), Admission::Own(Unshareable::Vary));
         assert_eq!(admit(200, &[("vary", "a b")]), Admission::Own(Unshareable::Vary));
+    }
+
+    #[test]
+    fn by_the_book_it_may_vary_by_what_the_fill_sent() {
+        let selecting = |rule: &Rule, lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::VARY, line.parse().unwrap());
+            }
+            super::selecting(rule, &headers).map(|names| names.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let rule = by_the_book();
+        assert_eq!(selecting(&rule, &["Foo, bar", "BAR,, X-Medusa-Locale"]), Ok(vec!["bar".into(), "foo".into()]));
+        assert_eq!(selecting(&rule, &["Accept-Encoding"]), Ok(vec!["accept-encoding".into()]));
+        let one = Rule { forward: Patterns::new(["foo"]), ..by_the_book() };
+        assert_eq!(selecting(&one, &["foo, accept-encoding"]), Ok(vec!["foo".into()]));
+        assert_eq!(selecting(&one, &["foo, bar"]), Err(Unshareable::Vary));
+        for star in [&["*"][..], &["*, *"], &["*", "*"], &[", *"], &["", "*"], &["*, Foo"], &["Foo, *"], &["Foo", "*"]]
+        {
+            assert_eq!(selecting(&rule, star), Err(Unshareable::VaryStar), "{star:?}");
+        }
+        assert_eq!(selecting(&rule, &["a,b,c,d,e,f,g,h,i"]), Err(Unshareable::VaryStar), "more than eight");
+        assert_eq!(selecting(&rule, &["x-forwarded-proto"]), Err(Unshareable::Vary), "a fill never sends it");
+        assert_eq!(selecting(&rule, &["a b"]), Err(Unshareable::Vary));
+    }
+
+    #[test]
+    fn by_the_book_statuses_are_stored_for_as_long_as_they_say() {
+        let rule = by_the_book();
+        let trusting = Rule { trust: Trust { errors: true, ..Trust::default() }, ..by_the_book() };
+        for status in [200, 203, 204, 299, 301, 302, 303, 307, 308, 404, 410] {
+            assert_eq!(admit_by(&rule, &[], status, &[]), Admission::Store, "{status}");
+        }
+        for status in [400, 401, 403, 405, 429, 499, 500, 503, 599] {
+            assert_eq!(admit_by(&rule, &[], status, &[]), Admission::ShareOnce(ShareOnce::Status), "{status}");
+            assert_eq!(admit_by(&trusting, &[], status, &[]), Admission::Store, "{status}");
+        }
+        for status in [206, 304, 416] {
+            assert_eq!(admit_by(&trusting, &[], status, &[]), Admission::ShareOnce(ShareOnce::Status), "{status}");
+        }
+    }
+
+    #[test]
+    fn by_the_book_a_status_that_must_be_understood_is() {
+        let trusting = Rule { trust: Trust { errors: true, ..Trust::default() }, ..by_the_book() };
+        let of = |status, control| admit_by(&trusting, &[], status, &[("cache-control", control)]);
+        let not_stored = Admission::ShareOnce(ShareOnce::Status);
+        assert_eq!(of(200, "must-understand, no-store, max-age=9"), Admission::Store);
+        assert_eq!(of(599, "must-understand, max-age=9"), not_stored);
+        assert_eq!(of(299, "must-understand, max-age=9"), not_stored);
+        assert_eq!(of(599, "must-understand, no-store"), Admission::Own(Unshareable::NoStore));
+        // An override never widens.
+        let control = [("cache-control", "must-understand, no-store")];
+        assert_eq!(admit(200, &control), Admission::Own(Unshareable::NoStore));
+    }
+
+    #[test]
+    fn by_the_book_no_cache_is_stored_to_be_asked_about() {
+        assert_eq!(admit_by(&by_the_book(), &[], 200, &[("cache-control", "no-cache")]), Admission::Store);
+    }
+
+    #[test]
+    fn a_cookie_is_stored_only_where_the_route_trusts_the_origin() {
+        let trusting = Rule { trust: Trust { cookies: true, ..Trust::default() }, ..by_the_book() };
+        let cookie = [("set-cookie", "a=b")];
+        assert_eq!(admit_by(&by_the_book(), &[], 200, &cookie), Admission::Own(Unshareable::SetCookie));
+        assert_eq!(admit_by(&trusting, &[], 200, &cookie), Admission::Store);
+        let overriding = Rule { policy: Policy::Override, ..trusting };
+        assert_eq!(admit_by(&overriding, &[], 200, &cookie), Admission::Own(Unshareable::SetCookie));
+    }
+
+    #[test]
+    fn what_was_given_to_one_who_is_known_says_whether_others_may_have_it() {
+        let login = [("authorization", "Bearer x")];
+        let of = |control| admit_by(&by_the_book(), &login, 200, &[("cache-control", control)]);
+        let own = Admission::Own(Unshareable::Authorization);
+        for (control, expected) in [
+            ("max-age=9", own),
+            ("max-age=9, public", Admission::Store),
+            ("max-age=9, must-revalidate", Admission::Store),
+            ("s-maxage=9", Admission::Store),
+            ("s-maxage=9, private", Admission::Own(Unshareable::Private)),
+        ] {
+            assert_eq!(of(control), expected, "{control}");
+        }
+    }
+
+    #[test]
+    fn the_targeted_field_restricts_too() {
+        for (policy, rule) in [("override", rule()), ("origin", by_the_book())] {
+            let of = |value| admit_by(&rule, &[], 200, &[("cdn-cache-control", value), ("cache-control", "max-age=9")]);
+            assert_eq!(of("no-store"), Admission::Own(Unshareable::NoStore), "{policy}");
+            assert_eq!(of("private"), Admission::Own(Unshareable::Private), "{policy}");
+        }
+        let lax = [("cdn-cache-control", "max-age=9"), ("cache-control", "no-store")];
+        assert_eq!(admit_by(&by_the_book(), &[], 200, &lax), Admission::Store);
+        assert_eq!(admit(200, &lax), Admission::Own(Unshareable::NoStore));
     }
 
     #[test]

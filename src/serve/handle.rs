@@ -10,17 +10,20 @@ use super::accept::{Answer, Handler, Peer};
 use super::body::RequestBody;
 use super::forward::{self, Forward};
 use super::log::{Noted, RequestLog};
-use super::respond::{self, Said};
+use super::respond::{self, Fwd, Said};
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::fill::{Fill, Filled, Landed, Source};
+use crate::fill::{Failure, Fill, Filled, Landed, Source};
+use crate::invalidate::Invalidator;
 use crate::metrics::Metrics;
 use crate::policy::classify::{self, PassReason, Plan};
 use crate::policy::entry::Entry;
 use crate::policy::freshness::{ExpiredReason, Verdict};
+use crate::policy::invalidation;
 use crate::policy::key::{self, Key};
 use crate::policy::outcome::Outcome;
 use crate::policy::plain::PlainHead;
+use crate::policy::purge::{Mode, Purge};
 use crate::policy::route::{Policy, Routes, Rule};
 use crate::store::l1::Slot;
 
@@ -31,6 +34,8 @@ pub struct Server {
     pub routes: Routes,
     /// Fills, and what was filled.
     pub fill: Arc<Fill>,
+    /// Orders the purges of unsafe requests.
+    pub invalidator: Arc<Invalidator>,
     /// The way to the origin for what passes.
     pub forward: Forward,
     /// Counts.
@@ -56,7 +61,7 @@ impl Handler for Server {
             classify::classify(&self.routes, request.method(), uri.path(), uri.query(), host, headers)
         };
         if let Plan::Cache(rule, key) = &plan
-            && let Some((said, response)) = self.hit(&Asks::of(rule, &request), key)
+            && let Some((said, response)) = self.hit(rule, &Asks::of(rule, &request), key)
         {
             return Answer::Now(self.finish(Some(rule), &said, response, noted, began));
         }
@@ -118,8 +123,8 @@ impl Server {
     }
 
     /// The common case: no I/O, no wait, no copy of the body.
-    fn hit(&self, asks: &Asks<'_>, key: &Key) -> Option<(Said, Response<Body>)> {
-        let Some(Slot::Entry(entry)) = self.fill.look_up(key.text()) else { return None };
+    fn hit(&self, rule: &Arc<Rule>, asks: &Asks<'_>, key: &Key) -> Option<(Said, Response<Body>)> {
+        let (_, Some(Slot::Entry(entry))) = self.fill.find(rule, key, asks.headers) else { return None };
         let fresh = self.fill.judge(&entry, self.clock.now()) == Verdict::Fresh;
         fresh.then(|| self.serve(asks, &entry, Said::new(Outcome::Hit)))
     }
@@ -135,11 +140,12 @@ impl Server {
         let now = self.clock.now();
         let asks = Asks::of(rule, &request);
         let mut expired = None;
-        let previous = match self.fill.look_up(key.text()) {
+        let (wanted, slot) = self.fill.find(rule, key, asks.headers);
+        let previous = match slot {
             Some(Slot::Entry(entry)) => match self.fill.judge(&entry, now) {
                 Verdict::Fresh => return self.serve(&asks, &entry, Said::new(Outcome::Hit)),
                 Verdict::Stale(why) => {
-                    self.fill.refresh_behind(rule, key, &entry, why);
+                    self.fill.refresh_behind(&wanted, &entry, why);
                     return self.serve(&asks, &entry, Said::new(Outcome::Stale));
                 }
                 Verdict::Expired(why) => {
@@ -154,48 +160,52 @@ impl Server {
                 let backs_off = is_answered && now < until;
                 // When the back-off is over one request tries again, and may wait long for a dead origin;
                 // the others need not wait with it for what they would be served in the end.
-                let tries_again = is_answered && !backs_off && self.fill.is_flying(key);
+                let tries_again = is_answered && !backs_off && self.fill.is_flying(&wanted);
                 let verdict = previous.as_ref().map(|entry| (entry, self.fill.judge(entry, now)));
                 match verdict {
                     Some((entry, Verdict::Fresh | Verdict::Stale(_))) => {
                         if !backs_off {
                             let why = crate::policy::freshness::StaleReason::Ttl;
-                            self.fill.refresh_behind(rule, key, entry, why);
+                            self.fill.refresh_behind(&wanted, entry, why);
                         }
-                        return self.serve(&asks, entry, Said::new(Outcome::Stale).because(failure.reason));
+                        return self.serve(&asks, entry, Said::new(Outcome::Stale).failed(&failure));
                     }
                     Some((entry, Verdict::Expired(_)))
                         if (backs_off || tries_again) && self.fill.usable_on_error(entry, now) =>
                     {
-                        return self.serve(&asks, entry, Said::new(Outcome::StaleError).because(failure.reason));
+                        return self.serve(&asks, entry, Said::new(Outcome::StaleError).failed(&failure));
                     }
-                    _ if backs_off => return self.failed(&asks, &failure),
+                    _ if backs_off => return self.failed(&asks, &failure, None),
                     _ => previous,
                 }
             }
             Some(Slot::PassMarker { until, .. }) if now < until => {
                 return self.pass(Some(rule), request, peer, PassReason::Marker).await;
             }
-            Some(Slot::PassMarker { .. }) | None => None,
+            Some(Slot::PassMarker { .. } | Slot::Varies(_)) | None => None,
         };
-        match self.fill.once(rule, key, previous).await {
-            Filled::Landed { landed: Landed::Entry { entry, source, stored }, collapsed } => {
-                let said = Said::filled(source, stored, collapsed);
+        let fwd = match (&previous, wanted.is_variant()) {
+            (Some(_), _) => Fwd::Stale,
+            (None, true) => Fwd::VaryMiss,
+            (None, false) => Fwd::UriMiss,
+        };
+        match self.fill.once(wanted.clone(), previous).await {
+            Filled::Landed { landed: Landed::Entry { entry, source, stored, .. }, collapsed } => {
+                let said = Said::filled(source, fwd, stored, collapsed);
                 let verdict = self.fill.judge(&entry, self.clock.now());
-                let is_overtaken = self.fill.is_purged(&entry) || (stored && verdict != Verdict::Fresh);
-                let said = if is_overtaken { said.overtaken() } else { said };
+                let said = if self.fill.is_purged(&entry) { said.overtaken() } else { said };
                 let said = if expired == Some(ExpiredReason::Blind) { said.because("blind") } else { said };
                 if let (Source::L2, Verdict::Stale(why)) = (source, verdict) {
-                    self.fill.refresh_behind(rule, key, &entry, why);
+                    self.fill.refresh_behind(&wanted, &entry, why);
                     return self.serve(&asks, &entry, Said::new(Outcome::Stale));
                 }
                 self.serve(&asks, &entry, said)
             }
             Filled::Landed { landed: Landed::Failed { failure, previous }, .. } => match &previous {
                 Some(entry) if self.fill.usable_on_error(entry, self.clock.now()) => {
-                    self.serve(&asks, entry, Said::new(Outcome::StaleError).because(failure.reason))
+                    self.serve(&asks, entry, Said::new(Outcome::StaleError).forwarded(Fwd::Stale).failed(&failure))
                 }
-                _ => self.failed(&asks, &failure),
+                _ => self.failed(&asks, &failure, Some(fwd)),
             },
             Filled::Landed { landed: Landed::Unshareable(_), .. } => {
                 self.pass(Some(rule), request, peer, PassReason::Unshareable).await
@@ -206,7 +216,7 @@ impl Server {
                 if let Some(cors) = &rule.cors {
                     cors.apply(request.headers().get(header::ORIGIN), response.headers_mut());
                 }
-                let said = Said::new(Outcome::Miss).because(why.as_str()).passed(response.status());
+                let said = Said::new(Outcome::Miss).because(why.as_str()).forwarded(fwd).passed(response.status());
                 (said, if asks.head { respond::without_body(response) } else { response })
             }
             Filled::Overtaken => self.pass(Some(rule), request, peer, PassReason::Overtaken).await,
@@ -220,8 +230,10 @@ impl Server {
         (said, response)
     }
 
-    fn failed(&self, asks: &Asks<'_>, failure: &crate::fill::Failure) -> (Said, Response<Body>) {
-        let said = Said::new(Outcome::Failed).because(failure.reason).with_status(failure.status);
+    /// No answer. `fwd` says why the origin was asked; in the back-off it was not.
+    fn failed(&self, asks: &Asks<'_>, failure: &Failure, fwd: Option<Fwd>) -> (Said, Response<Body>) {
+        let said = Said::new(Outcome::Failed).failed(failure);
+        let said = fwd.map_or(said, |fwd| said.forwarded(fwd));
         match &failure.answer {
             Some(answer) => {
                 let (_, response) = self.serve(asks, answer, said);
@@ -239,11 +251,22 @@ impl Server {
         why: PassReason,
     ) -> (Said, Response<Body>) {
         self.metrics.bypassed(why);
-        let said = Said::new(Outcome::Pass).because(why.as_str());
+        let fwd = if why == PassReason::Method { Fwd::Method } else { Fwd::Bypass };
+        let said = Said::new(Outcome::Pass).because(why.as_str()).forwarded(fwd);
+        let changes = invalidation::is_unsafe(request.method()).then(|| {
+            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+            (request.uri().path().to_owned(), host.to_owned())
+        });
         match self.forward.send(rule.map(|rule| &**rule), request, peer).await {
-            Ok(response) => (said.passed(response.status()), response),
+            Ok(response) => {
+                if let Some((path, host)) = changes {
+                    let paths = invalidation::invalidated(&path, &host, response.status(), response.headers());
+                    self.invalidate(paths).await;
+                }
+                (said.passed(response.status()), response)
+            }
             Err(error) => {
-                let said = Said::new(Outcome::Failed).because(error.reason());
+                let said = Said::new(Outcome::Failed).because(error.reason()).forwarded(fwd);
                 if error.is_client_fault() {
                     self.metrics.rejected(error.reason());
                 }
@@ -276,6 +299,23 @@ impl Drop for Waits {
             let took = self.began.elapsed();
             self.server.metrics.answered(self.rule.as_deref(), Outcome::Unanswered, took);
             RequestLog::write_unanswered(self.noted.take(), self.rule.as_deref(), took);
+        }
+    }
+}
+
+impl Server {
+    /// Forgets what an unsafe request may have changed, here and, through the log, in every node. The client
+    /// has its answer when that is done, so that what it reads next is no older.
+    async fn invalidate(&self, paths: Vec<String>) {
+        let is_cached = |path: &String| self.routes.find(path).is_some_and(|rule| rule.policy != Policy::Pass);
+        let tags: Vec<_> = paths.iter().filter(|path| is_cached(path)).map(|path| format!("path:{path}")).collect();
+        if tags.is_empty() {
+            return;
+        }
+        let tags = tags.into_iter().map(|tag| (tag, Mode::Hard)).collect();
+        let purge = Purge { tags, source: "unsafe_method".into(), event_id: String::new() };
+        if let Err(error) = self.invalidator.purge(purge).await {
+            tracing::warn!(%error, "an unsafe request's purge is not acknowledged");
         }
     }
 }

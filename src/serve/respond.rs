@@ -6,16 +6,44 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::body::Body;
-use crate::fill::Source;
+use crate::fill::{Failure, Source};
 use crate::policy::classify::RefuseReason;
+use crate::policy::conditional::{self, Selected};
 use crate::policy::entry::Entry;
-use crate::policy::exchange::{self, CACHE_STATUS};
+use crate::policy::exchange::CACHE_STATUS;
 use crate::policy::outcome::Outcome;
 use crate::policy::route::Rule;
 use crate::policy::time::Timestamp;
 
 /// Ages and remaining lifetimes up to this many seconds have their field ready.
 const READY: u64 = 4096;
+
+/// Why a request went on to the origin (RFC 9211 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fwd {
+    /// It may not be answered from the cache.
+    Bypass,
+    /// Its method is not answered from the cache.
+    Method,
+    /// Nothing is stored for its URL.
+    UriMiss,
+    /// What is stored for its URL is for other requests.
+    VaryMiss,
+    /// What is stored for it must be refilled, or asked about.
+    Stale,
+}
+
+impl Fwd {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Stale => "stale",
+        }
+    }
+}
 
 /// What is said of an answer: in `Cache-Status`, in the log, in the metrics.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +54,7 @@ pub struct Said {
     pub reason: Option<&'static str>,
     /// The origin's status, where it was asked.
     pub origin_status: Option<StatusCode>,
+    fwd: Option<Fwd>,
     stored: bool,
     collapsed: bool,
     passed: bool,
@@ -40,6 +69,7 @@ impl Said {
             outcome,
             reason: None,
             origin_status: None,
+            fwd: None,
             stored: false,
             collapsed: false,
             passed: false,
@@ -48,8 +78,8 @@ impl Said {
         }
     }
 
-    /// What a fill's result says.
-    pub fn filled(source: Source, stored: bool, collapsed: bool) -> Self {
+    /// What a fill's result says. `fwd` is why the fill was wanted.
+    pub fn filled(source: Source, fwd: Fwd, stored: bool, collapsed: bool) -> Self {
         let outcome = match (source, collapsed) {
             (Source::L1, _) => Outcome::Hit,
             (Source::L2, _) => Outcome::HitL2,
@@ -61,7 +91,11 @@ impl Said {
             Source::Origin(status) => Some(status),
             Source::L1 | Source::L2 => None,
         };
-        Self { stored, collapsed, origin_status, ..Self::new(outcome) }
+        let fwd = match source {
+            Source::Origin(_) => Some(fwd),
+            Source::L1 | Source::L2 => None,
+        };
+        Self { stored, collapsed, origin_status, fwd, ..Self::new(outcome) }
     }
 
     /// Adds why.
@@ -92,6 +126,20 @@ impl Said {
         self
     }
 
+    /// Adds that the origin was asked, and why.
+    #[must_use]
+    pub fn forwarded(mut self, fwd: Fwd) -> Self {
+        self.fwd = Some(fwd);
+        self
+    }
+
+    /// Adds what is known of a failure: a status of our own is none of the origin's.
+    #[must_use]
+    pub fn failed(mut self, failure: &Failure) -> Self {
+        self.origin_status = failure.origin_status;
+        self.because(failure.reason)
+    }
+
     /// Adds the time that the entry stays fresh.
     #[must_use]
     pub fn with_entry(mut self, entry: &Entry, now: Timestamp) -> Self {
@@ -110,14 +158,25 @@ impl Said {
             }
         }
         let mut member = String::from("endcap");
-        match self.outcome {
-            Outcome::Hit | Outcome::HitL2 | Outcome::Stale | Outcome::StaleError => member.push_str("; hit"),
-            Outcome::Miss | Outcome::Collapsed | Outcome::Failed => member.push_str("; fwd=uri-miss"),
-            Outcome::Renewed => member.push_str("; fwd=stale"),
-            Outcome::Pass => member.push_str("; fwd=bypass"),
-            Outcome::Refused | Outcome::Unanswered => {}
+        match (self.fwd, self.outcome) {
+            (Some(fwd), _) => {
+                member.push_str("; fwd=");
+                member.push_str(fwd.as_str());
+            }
+            (None, Outcome::Hit | Outcome::HitL2 | Outcome::Stale | Outcome::StaleError) => member.push_str("; hit"),
+            // An answer of our own.
+            (
+                None,
+                Outcome::Miss
+                | Outcome::Collapsed
+                | Outcome::Renewed
+                | Outcome::Failed
+                | Outcome::Pass
+                | Outcome::Refused
+                | Outcome::Unanswered,
+            ) => {}
         }
-        if let Some(status) = self.origin_status {
+        if let (Some(_), Some(status)) = (self.fwd, self.origin_status) {
             member.push_str(&format!("; fwd-status={}", status.as_u16()));
         }
         if let Some(ttl) = self.ttl {
@@ -126,7 +185,7 @@ impl Said {
         if self.stored && matches!(self.outcome, Outcome::Miss | Outcome::Renewed) {
             member.push_str("; stored");
         }
-        if self.collapsed {
+        if self.collapsed && self.fwd.is_some() {
             member.push_str("; collapsed");
         }
         member.push_str("; detail=");
@@ -175,7 +234,7 @@ pub fn entry(
         }
         // What we do not keep nobody downstream should, whatever the origin says of its error. Where it
         // says nothing of a lifetime, nor do we.
-        Outcome::Failed | Outcome::Miss | Outcome::Collapsed if is_error && !said.stored => {
+        Outcome::Failed | Outcome::Miss | Outcome::Collapsed if is_error && !said.stored && !rule.trust.errors => {
             if headers.contains_key(header::CACHE_CONTROL) || LIFETIMES.iter().any(|name| headers.contains_key(name)) {
                 shorten(&mut headers, HeaderValue::from_static("no-store"));
             }
@@ -190,13 +249,28 @@ pub fn entry(
         | Outcome::Refused
         | Outcome::Unanswered => {}
     }
-    let known = entry.status == StatusCode::OK && exchange::not_modified(request, &entry.headers);
-    let mut response = Response::new(if known || head { Body::Empty } else { Body::from(entry.body.clone()) });
-    *response.status_mut() = if known { StatusCode::NOT_MODIFIED } else { entry.status };
-    if known {
-        headers.remove(header::CONTENT_LENGTH);
-        headers.remove(header::CONTENT_TYPE);
-    }
+    let length = entry.body.len();
+    let (status, body) = match conditional::select(request, !head, entry.status, &entry.headers, length) {
+        Selected::Whole => (entry.status, entry.body.clone()),
+        Selected::NotModified => {
+            headers.remove(header::CONTENT_LENGTH);
+            headers.remove(header::CONTENT_TYPE);
+            (StatusCode::NOT_MODIFIED, Bytes::new())
+        }
+        Selected::Part(range) => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.len()));
+            headers.insert(header::CONTENT_RANGE, text(&format!("bytes {}-{}/{length}", range.start, range.end - 1)));
+            (StatusCode::PARTIAL_CONTENT, entry.body.slice(range))
+        }
+        Selected::Unsatisfiable => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+            headers.insert(header::CONTENT_RANGE, text(&format!("bytes */{length}")));
+            headers.remove(header::CONTENT_TYPE);
+            (StatusCode::RANGE_NOT_SATISFIABLE, Bytes::new())
+        }
+    };
+    let mut response = Response::new(if head || body.is_empty() { Body::Empty } else { Body::from(body) });
+    *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
 }
@@ -283,18 +357,60 @@ mod tests {
     #[test]
     fn cache_status_says_it_in_the_words_of_rfc_9211() {
         let origin = |status| Source::Origin(StatusCode::from_u16(status).unwrap());
+        let failure = |status: Option<u16>| Failure {
+            status: StatusCode::GATEWAY_TIMEOUT,
+            reason: "upstream_timeout",
+            origin_status: status.map(|status| StatusCode::from_u16(status).unwrap()),
+            answer: None,
+        };
         let with_ttl = |ttl| Said { ttl: Some(ttl), ..Said::new(Outcome::Hit) };
         for (said, expected) in [
             (with_ttl(57), "endcap; hit; ttl=57; detail=hit"),
             (with_ttl(999_999), "endcap; hit; ttl=999999; detail=hit"),
             (Said::new(Outcome::Stale), "endcap; hit; detail=stale"),
-            (Said::filled(origin(200), true, false), "endcap; fwd=uri-miss; fwd-status=200; stored; detail=miss"),
-            (Said::filled(origin(304), true, false), "endcap; fwd=stale; fwd-status=304; stored; detail=renewed"),
             (
-                Said::filled(origin(200), true, true),
+                Said::filled(origin(200), Fwd::UriMiss, true, false),
+                "endcap; fwd=uri-miss; fwd-status=200; stored; detail=miss",
+            ),
+            (
+                Said::filled(origin(200), Fwd::Stale, true, false),
+                "endcap; fwd=stale; fwd-status=200; stored; detail=miss",
+            ),
+            (
+                Said::filled(origin(200), Fwd::VaryMiss, false, false),
+                "endcap; fwd=vary-miss; fwd-status=200; detail=miss",
+            ),
+            (
+                Said::filled(origin(304), Fwd::Stale, true, false),
+                "endcap; fwd=stale; fwd-status=304; stored; detail=renewed",
+            ),
+            (
+                Said::filled(origin(200), Fwd::UriMiss, true, true),
                 "endcap; fwd=uri-miss; fwd-status=200; collapsed; detail=collapsed",
             ),
-            (Said::new(Outcome::Pass).because("cookie"), "endcap; fwd=bypass; detail=pass.cookie"),
+            // Another request's flight found it in a tier: a hit, and nothing went on.
+            (Said::filled(Source::L1, Fwd::UriMiss, true, true), "endcap; hit; detail=hit"),
+            (Said::filled(Source::L2, Fwd::UriMiss, true, false), "endcap; hit; detail=hit_l2"),
+            (
+                Said::new(Outcome::Pass).because("cookie").forwarded(Fwd::Bypass),
+                "endcap; fwd=bypass; detail=pass.cookie",
+            ),
+            (
+                Said::new(Outcome::Pass).because("method").forwarded(Fwd::Method),
+                "endcap; fwd=method; detail=pass.method",
+            ),
+            // The origin was asked and gave no answer: 504 is our own.
+            (
+                Said::new(Outcome::Failed).forwarded(Fwd::UriMiss).failed(&failure(None)),
+                "endcap; fwd=uri-miss; detail=failed.upstream_timeout",
+            ),
+            (
+                Said::new(Outcome::StaleError).forwarded(Fwd::Stale).failed(&failure(Some(503))),
+                "endcap; fwd=stale; fwd-status=503; detail=stale_error.upstream_timeout",
+            ),
+            // In the back-off nobody asks: the error is a remembered one.
+            (Said::new(Outcome::Failed).failed(&failure(Some(503))), "endcap; detail=failed.upstream_timeout"),
+            (Said::new(Outcome::StaleError).failed(&failure(None)), "endcap; hit; detail=stale_error.upstream_timeout"),
             (Said::new(Outcome::Refused).because("host"), "endcap; detail=refused.host"),
         ] {
             assert_eq!(said.cache_status(), expected);

@@ -1,9 +1,11 @@
 //! L1: entries in this process, bounded by bytes.
 
+use std::collections::VecDeque;
 use std::hash::RandomState;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use http::HeaderName;
 use moka::sync::Cache;
 
 use crate::fill::Failure;
@@ -13,11 +15,16 @@ use crate::policy::purge::PurgeSeq;
 use crate::policy::storable::Unshareable;
 use crate::policy::time::Timestamp;
 
+/// Variants of one URL that are kept at once; the oldest makes room.
+const VARIANTS_MAX: usize = 64;
+
 /// What L1 knows of a key.
 #[derive(Clone, Debug)]
 pub enum Slot {
     /// A stored answer.
     Entry(Arc<Entry>),
+    /// Its answers vary: each is kept under a key of its own.
+    Varies(Arc<Variants>),
     /// The last answer could not be shared: until then requests go by side by side.
     PassMarker {
         /// The end of the marker.
@@ -39,10 +46,20 @@ pub enum Slot {
     },
 }
 
+/// What the answers to one key vary by, and which are kept.
+#[derive(Debug)]
+pub struct Variants {
+    /// The fields that select among them.
+    pub names: Box<[HeaderName]>,
+    /// The keys of those that are kept, the oldest first. Locked for a few compares.
+    kept: Mutex<VecDeque<Bytes>>,
+}
+
 impl Slot {
     fn weight(&self) -> u32 {
         let bytes = match self {
             Self::Entry(entry) => entry.weight(),
+            Self::Varies(_) => 512 + VARIANTS_MAX * size_of::<Bytes>(),
             Self::PassMarker { .. } => 512,
             Self::Failed { failure, previous, .. } => {
                 512 + failure.weight() + previous.as_deref().map_or(0, Entry::weight)
@@ -64,7 +81,7 @@ pub struct L1 {
 }
 
 impl L1 {
-    /// A tier of at most `capacity` bytes.
+    /// A tier of at most `capacity` bytes; with zero nothing is ever known.
     pub fn new(capacity: u64) -> Self {
         let cache = Cache::builder()
             .max_capacity(capacity)
@@ -82,9 +99,39 @@ impl L1 {
     pub fn put(&self, key: &Key, slot: Slot) {
         let text = match &slot {
             Slot::Entry(entry) => entry.key.clone(),
-            Slot::PassMarker { .. } | Slot::Failed { .. } => Bytes::copy_from_slice(key.text()),
+            Slot::Varies(_) | Slot::PassMarker { .. } | Slot::Failed { .. } => Bytes::copy_from_slice(key.text()),
         };
-        self.cache.insert(text, slot);
+        self.insert(text, slot);
+    }
+
+    /// Puts one of the answers to `key` under the key of its variant. What is kept under other names than
+    /// these is found no more, and makes room in time.
+    pub fn put_variant(&self, key: &Key, names: &[HeaderName], variant: &Bytes, slot: Slot) {
+        let variants = match self.get(key.text()) {
+            Some(Slot::Varies(variants)) if *variants.names == *names => variants,
+            _ => {
+                let variants = Arc::new(Variants { names: names.into(), kept: Mutex::default() });
+                self.put(key, Slot::Varies(Arc::clone(&variants)));
+                variants
+            }
+        };
+        let oldest = {
+            let mut kept = variants.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.retain(|known| known != variant);
+            kept.push_back(variant.clone());
+            if kept.len() > VARIANTS_MAX { kept.pop_front() } else { None }
+        };
+        if let Some(oldest) = oldest {
+            self.cache.invalidate(&oldest);
+        }
+        self.insert(variant.clone(), slot);
+    }
+
+    fn insert(&self, text: Bytes, slot: Slot) {
+        // moka evicts behind: without room an entry would still be found for a moment.
+        if self.cache.policy().max_capacity() != Some(0) {
+            self.cache.insert(text, slot);
+        }
     }
 
     /// Forgets a key.
@@ -105,5 +152,45 @@ impl L1 {
     /// Frees what was evicted: in a quiet process nothing else does.
     pub fn tidy(&self) {
         self.cache.run_pending_tasks();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::policy::key::Key;
+    use crate::policy::route::tests::rule;
+
+    fn marker() -> Slot {
+        Slot::PassMarker { until: Timestamp::default(), why: Unshareable::Vary }
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_variants_makes_room() {
+        let l1 = L1::new(1 << 20);
+        let key = Key::of_request(&rule(), "/a", None, "", &HeaderMap::new()).unwrap();
+        let names = [HeaderName::from_static("foo")];
+        let variant = |value: usize| {
+            let request = HeaderMap::from_iter([(names[0].clone(), value.into())]);
+            Bytes::copy_from_slice(key.variant(&names, &request).text())
+        };
+        for value in 0..VARIANTS_MAX {
+            l1.put_variant(&key, &names, &variant(value), marker());
+        }
+        // The first is renewed, so the second is the oldest.
+        l1.put_variant(&key, &names, &variant(0), marker());
+        l1.put_variant(&key, &names, &variant(VARIANTS_MAX), marker());
+        assert!(l1.get(&variant(0)).is_some() && l1.get(&variant(1)).is_none());
+        assert!((2..=VARIANTS_MAX).all(|value| l1.get(&variant(value)).is_some()));
+    }
+
+    #[test]
+    fn without_room_nothing_is_ever_known() {
+        let l1 = L1::new(0);
+        let key = Key::of_request(&rule(), "/a", None, "", &HeaderMap::new()).unwrap();
+        l1.put(&key, marker());
+        assert!(l1.get(key.text()).is_none());
     }
 }

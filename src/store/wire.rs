@@ -4,6 +4,7 @@
 //! "endcap" version:u8 flags:u8 mac:32 │ key rule times as_of status tags fields │ body
 //!                                          └───── the MAC covers all of this, and what is before it
 //! ```
+//! Under a key whose answers vary stands what they vary by, flagged as such: key, rule and names, no more.
 //! Numbers are big-endian. A value of another version, a damaged or a foreign one is a miss with a
 //! reason. To add a field: append it behind the last one, raise `VERSION`, and read both for one release.
 
@@ -23,8 +24,12 @@ use crate::purges::Purges;
 const MAGIC: &[u8; 6] = b"endcap";
 const VERSION: u8 = 2;
 const ZSTD: u8 = 1;
+/// No entry, but the names of the fields that select one.
+const VARIES: u8 = 2;
 const MAC_AT: usize = 8;
 const BODY_AT: usize = MAC_AT + 32;
+/// How long an entry with a validator is kept after its time.
+const REVALIDATED: Duration = Duration::from_secs(300);
 /// Fields of an answer, at the most; the origin's head is bounded before.
 const FIELDS_MAX: usize = 1024;
 
@@ -59,6 +64,15 @@ impl WireError {
             Self::TooLarge => "l2_size",
         }
     }
+}
+
+/// What stands under a key of the shared store.
+#[derive(Debug)]
+pub enum Stored {
+    /// An entry.
+    Entry(Box<Entry>),
+    /// The answers vary by these fields: each stands under a key of its own.
+    Varies(Vec<HeaderName>),
 }
 
 /// Writes and reads entries; holds the key of the checksum.
@@ -133,7 +147,35 @@ impl Codec {
         bytes: &Bytes,
         purges: &Purges,
         now: Timestamp,
-    ) -> Result<Entry, WireError> {
+    ) -> Result<Stored, WireError> {
+        let (flags, mut rest) = self.open(fingerprint, key, bytes)?;
+        if flags & VARIES == 0 {
+            return self.entry(key, flags, rest, purges, now).map(|entry| Stored::Entry(Box::new(entry)));
+        }
+        let count = take_count(&mut rest, FIELDS_MAX)?;
+        let name = |_| HeaderName::from_bytes(&take_bytes(&mut rest)?).map_err(|_| WireError::Corrupt);
+        (0..count).map(name).collect::<Result<_, _>>().map(Stored::Varies)
+    }
+
+    /// Writes what the answers to a key vary by.
+    pub fn encode_names(&self, fingerprint: u64, key: &[u8], names: &[HeaderName]) -> Bytes {
+        let mut out = BytesMut::with_capacity(key.len() + 256);
+        out.put_slice(MAGIC);
+        out.put_slice(&[VERSION, VARIES]);
+        out.put_bytes(0, 32);
+        put_bytes(&mut out, key);
+        out.put_u64(fingerprint);
+        out.put_u32(u32::try_from(names.len()).expect("a few names"));
+        for name in names {
+            put_bytes(&mut out, name.as_str().as_bytes());
+        }
+        let mac = self.mac(&out);
+        out[MAC_AT..BODY_AT].copy_from_slice(mac.as_bytes());
+        out.freeze()
+    }
+
+    /// Checks what stands before the value proper, and gives the flags and the value.
+    fn open(&self, fingerprint: u64, key: &[u8], bytes: &Bytes) -> Result<(u8, Bytes), WireError> {
         if bytes.len() < BODY_AT || &bytes[..MAGIC.len()] != MAGIC {
             return Err(WireError::Corrupt);
         }
@@ -154,6 +196,17 @@ impl Codec {
         if rest.try_get_u64().map_err(|_| WireError::Corrupt)? != fingerprint {
             return Err(WireError::Rule);
         }
+        Ok((flags, rest))
+    }
+
+    fn entry(
+        &self,
+        key: &[u8],
+        flags: u8,
+        mut rest: Bytes,
+        purges: &Purges,
+        now: Timestamp,
+    ) -> Result<Entry, WireError> {
         let mut time = || rest.try_get_u64().map(Timestamp::from_millis).map_err(|_| WireError::Corrupt);
         let times = [time()?, time()?, time()?, time()?, time()?];
         // A fill that has not begun yet was written by a node whose clock is ahead.
@@ -192,7 +245,7 @@ impl Codec {
         let (as_of, seen) = purges.judge_foreign(&tags, as_of);
         let lifetime = Lifetime { born, fresh_until, swr_until, sie_until };
         // Copies: a slice would hold the whole stored value, compressed body and all, beside the body.
-        let (key, headers) = (Bytes::copy_from_slice(&stored_key), compact(&headers));
+        let (key, headers) = (Bytes::copy_from_slice(key), compact(&headers));
         Ok(Entry { key, status, headers, body, tags, lifetime, as_of, began, seen, head: OnceLock::new() })
     }
 
@@ -205,9 +258,11 @@ impl Codec {
     }
 }
 
-/// How long an entry is worth keeping.
+/// How long an entry is worth keeping: what has a validator, for a while after it may be served, because
+/// asking whether it still holds is cheaper than asking for it anew.
 pub fn time_to_live(entry: &Entry, now: Timestamp) -> Duration {
-    entry.lifetime.ends().since(now)
+    let asked_about = if entry.has_validator() { REVALIDATED } else { Duration::ZERO };
+    entry.lifetime.ends().since(now) + asked_about
 }
 
 fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
@@ -269,6 +324,27 @@ mod tests {
         Codec::new(Some("secret"), 64, 1 << 20)
     }
 
+    fn read(bytes: &Bytes, purges: &Purges, now: Timestamp) -> Entry {
+        match codec().decode(RULES, b"the key", bytes, purges, now).unwrap() {
+            Stored::Entry(entry) => *entry,
+            Stored::Varies(names) => panic!("{names:?}"),
+        }
+    }
+
+    #[test]
+    fn what_answers_vary_by_comes_back_and_is_as_well_guarded() {
+        let names = vec![HeaderName::from_static("accept-language"), HeaderName::from_static("foo")];
+        let bytes = codec().encode_names(RULES, b"the key", &names);
+        let read = |key: &[u8], bytes: &Bytes| codec().decode(RULES, key, bytes, &purges(), NOW);
+        assert!(matches!(read(b"the key", &bytes), Ok(Stored::Varies(read)) if read == names));
+        assert!(matches!(read(b"other", &bytes), Err(WireError::Foreign)));
+        for at in 8..bytes.len() {
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 1;
+            assert!(matches!(read(b"the key", &damaged.into()), Err(WireError::Corrupt)), "byte {at}");
+        }
+    }
+
     #[test]
     fn an_entry_comes_back_as_it_went_in() {
         for body in [&b""[..], b"small", &[b'x'; 5000]] {
@@ -277,7 +353,7 @@ mod tests {
             assert!(body.len() < 64 || bytes.len() < body.len(), "compressed");
             let purges = purges();
             purges.apply(PurgeSeq::new(8, 0).unwrap(), Marked::default(), Timestamp::default());
-            let read = codec().decode(RULES, b"the key", &bytes, &purges, NOW).unwrap();
+            let read = read(&bytes, &purges, NOW);
             assert_eq!(read.body, written.body);
             assert_eq!(read.headers, written.headers);
             assert_eq!((read.status, read.lifetime, read.began), (written.status, written.lifetime, written.began));
@@ -290,7 +366,7 @@ mod tests {
     fn a_clock_that_is_ahead_makes_nothing_younger() {
         let at = Timestamp::from_millis;
         let bytes = codec().encode(RULES, &entry(b"x"));
-        let read = codec().decode(RULES, b"the key", &bytes, &purges(), at(3)).unwrap();
+        let read = read(&bytes, &purges(), at(3));
         let lifetime = Lifetime { born: at(0), fresh_until: at(0), swr_until: at(1), sie_until: at(2) };
         assert_eq!((read.began, read.lifetime), (at(3), lifetime), "it began now, at the latest");
     }
@@ -300,7 +376,7 @@ mod tests {
         let purges = purges();
         let bytes = codec().encode(RULES, &entry(b"x"));
         let purge = |tag: &str| Purge { tags: vec![(tag.to_owned(), Mode::Hard)], ..Purge::default() };
-        let read = || codec().decode(RULES, b"the key", &bytes, &purges, NOW).unwrap();
+        let read = || read(&bytes, &purges, NOW);
         assert_eq!(read().as_of, PurgeSeq::ZERO, "what we have not applied may concern it");
         purges.apply(PurgeSeq::new(9, 0).unwrap(), purge("a").into(), Timestamp::default());
         assert_eq!(purges.check(&read()), Purged::Hard);

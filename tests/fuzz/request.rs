@@ -75,7 +75,7 @@ fn closed(rule: &Rule, key: &Key, once: &[String]) {
     let view = key.view().expect("a key can be read");
     assert_eq!(Key::from_text(key.text()).unwrap().hash(), key.hash());
     // A path that no request line could hold was not admitted either.
-    let Some(request) = fill_request(&view, None) else { return };
+    let Some(request) = fill_request(&view, &HeaderMap::new(), None) else { return };
     assert!(!is_repeated(request.uri().query().unwrap_or(""), once), "{:?}", request.uri());
     let host = request.headers().get(header::HOST).map_or("", |host| host.to_str().unwrap_or(""));
     let again = Key::of_request(rule, request.uri().path(), request.uri().query(), host, request.headers());

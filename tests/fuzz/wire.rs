@@ -7,7 +7,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use endcap::clock::Timestamp;
 use endcap::policy::purge::PurgeIndex;
 use endcap::purges::Purges;
-use endcap::store::wire::{Codec, WireError};
+use endcap::store::wire::{Codec, Stored, WireError};
+use http::HeaderName;
+use http::header::ACCEPT_LANGUAGE;
 
 use crate::Target;
 
@@ -80,8 +82,11 @@ fn seeds() -> Vec<Vec<u8>> {
         value(VERSION, 1, &[5], &fields, 5000, &zstd::bulk::compress(&large, 1).unwrap()),
         value(VERSION, 1, &[], &[], 8 << 20, &bomb),
         value(VERSION, 1, &[], &[], 100, &bomb),
+        CODEC.encode_names(FINGERPRINT, KEY, &[ACCEPT_LANGUAGE, HeaderName::from_static("x-a")]).to_vec(),
     ]
 }
+
+static CODEC: LazyLock<Codec> = LazyLock::new(|| Codec::new(None, 1024, OBJECT_MAX));
 
 /// The version that this node writes.
 const VERSION: u8 = 2;
@@ -89,22 +94,31 @@ const VERSION: u8 = 2;
 #[test]
 fn no_bytes_from_redis_panic_or_take_more_memory_than_an_object() {
     let _alone = crate::alone();
-    static CODEC: LazyLock<Codec> = LazyLock::new(|| Codec::new(None, 1024, OBJECT_MAX));
     let purges = Purges::new(PurgeIndex::new(Duration::from_secs(2), 1000, Duration::from_secs(99)), None);
     let decode = |bytes: &[u8]| CODEC.decode(FINGERPRINT, KEY, &seal(bytes), &purges, NOW);
-    for (seed, expected) in seeds().iter().zip([None, None, None, Some(WireError::TooLarge), Some(WireError::Corrupt)])
-    {
+    let expected = [None, None, None, Some(WireError::TooLarge), Some(WireError::Corrupt), None];
+    for (seed, expected) in seeds().iter().zip(expected) {
         assert_eq!(decode(seed).err(), expected, "the format is the one that this test writes");
     }
     let check = |bytes: &[u8]| {
-        if let Ok(entry) = decode(bytes) {
-            assert!(entry.body.len() <= OBJECT_MAX);
-            assert_eq!(entry.key, KEY);
-            // What was read is written so that it reads the same.
-            let written = CODEC.encode(FINGERPRINT, &entry);
-            let again = CODEC.decode(FINGERPRINT, KEY, &written, &purges, NOW).unwrap();
-            assert_eq!((again.status, &again.headers, &again.body), (entry.status, &entry.headers, &entry.body));
-            assert_eq!((again.tags, again.lifetime, again.as_of), (entry.tags, entry.lifetime, entry.as_of));
+        // What was read is written so that it reads the same.
+        match decode(bytes) {
+            Ok(Stored::Entry(entry)) => {
+                assert!(entry.body.len() <= OBJECT_MAX);
+                assert_eq!(entry.key, KEY);
+                let written = CODEC.encode(FINGERPRINT, &entry);
+                let Ok(Stored::Entry(again)) = CODEC.decode(FINGERPRINT, KEY, &written, &purges, NOW) else {
+                    panic!("an entry is an entry")
+                };
+                assert_eq!((again.status, &again.headers, &again.body), (entry.status, &entry.headers, &entry.body));
+                assert_eq!((again.tags, again.lifetime, again.as_of), (entry.tags, entry.lifetime, entry.as_of));
+            }
+            Ok(Stored::Varies(names)) => {
+                let written = CODEC.encode_names(FINGERPRINT, KEY, &names);
+                let again = CODEC.decode(FINGERPRINT, KEY, &written, &purges, NOW);
+                assert!(matches!(again, Ok(Stored::Varies(again)) if again == names));
+            }
+            Err(_) => {}
         }
     };
     Target {

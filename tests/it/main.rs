@@ -7,6 +7,7 @@
 mod stage;
 
 mod blind;
+mod by_the_book;
 mod contract;
 mod cors;
 mod failures;

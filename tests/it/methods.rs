@@ -2,7 +2,7 @@
 
 use http::Version;
 
-use crate::stage::{Answer, Stage, get_h2};
+use crate::stage::{Answer, Stage, get_h2, until};
 
 #[tokio::test]
 async fn what_is_not_read_passes_with_its_body_and_is_never_stored() {
@@ -97,13 +97,40 @@ async fn a_proxy_in_a_private_network_is_believed() {
 }
 
 #[tokio::test]
-async fn a_write_through_us_does_not_purge_what_it_changed() {
-    // RFC 9111 §4.4 asks for it and the design promises it; today only webhooks and operators purge.
-    let stage = Stage::new().start().await;
-    stage.get("/store/products/prod_1").await;
-    stage.origin.answer("/store/products/prod_1", Answer::json("{}"));
-    assert_eq!(stage.ask("POST", "/store/products/prod_1", &[], b"{}").await.detail(), "pass.method");
-    assert_eq!(stage.get("/store/products/prod_1").await.detail(), "hit");
+async fn a_write_through_us_purges_what_it_changed_in_every_node() {
+    let stage = Stage::new().nodes(2).redis().await.start().await;
+    let path = "/store/products/prod_1";
+    let location = "http://shop.example/store/products/prod_2?x=1";
+    for (answer, expected) in [
+        // An error has changed nothing (RFC 9111 §4.4).
+        (Answer::status(500), ["hit", "hit"]),
+        (Answer::status(409).header("location", location), ["hit", "hit"]),
+        (Answer::json("{}"), ["miss", "hit"]),
+        (Answer::status(201).header("location", location), ["miss", "miss"]),
+        (Answer::status(303).header("content-location", "prod_2"), ["miss", "miss"]),
+        (Answer::status(201).header("location", "https://elsewhere.example/store/products/prod_2"), ["miss", "hit"]),
+    ] {
+        for of in [path, "/store/products/prod_2"] {
+            stage.origin.answer(of, Answer::json("{}"));
+            for node in [0, 1] {
+                stage.get_from(node, of).await;
+                stage.settled(node).await;
+            }
+        }
+        stage.origin.answer(path, answer.clone());
+        assert_eq!(stage.ask("POST", path, &[], b"{}").await.detail(), "pass.method");
+        let applied = stage.status(0).await["purges"]["applied"].clone();
+        until("the other node follows", async || stage.status(1).await["purges"]["applied"] == applied).await;
+        stage.origin.answer(path, Answer::json("{}"));
+        for node in [0, 1] {
+            let details = [
+                stage.get_from(node, path).await.detail(),
+                stage.get_from(node, "/store/products/prod_2").await.detail(),
+            ];
+            let is_miss = details.clone().map(|detail| if matches!(&*detail, "hit") { "hit" } else { "miss" });
+            assert_eq!(is_miss, expected, "node {node}: {details:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -47,8 +47,11 @@ fn values_have_units_and_bounds() {
 
 #[test]
 fn a_small_memory_shrinks_what_was_not_said() {
-    let config = load(&with_upstream("[memory]\ncapacity = \"8MiB\""), &[]);
-    assert_eq!(config.memory.object_max, 2 << 20);
+    let memory = |text: &str| load(&with_upstream(&format!("[memory]\n{text}")), &[]).memory;
+    assert_eq!(memory("capacity = \"8MiB\"").object_max, 2 << 20);
+    // No memory at all leaves the size of what is stored in Redis as it is.
+    assert_eq!(memory("capacity = \"0B\"").object_max, 16 << 20);
+    assert_eq!(memory("capacity = \"0B\"\nobject_max = \"32MiB\"").object_max, 32 << 20);
 }
 
 #[test]
@@ -78,7 +81,12 @@ fn keys_are_checked_against_one_another() {
 
 #[test]
 fn a_route_says_what_it_cannot_do() {
+    check(
+        "[route.b]\npaths = [\"/b\", \"/b/{rest*}\"]",
+        &["route.b.paths[1]", "that needs key = \"url\" or policy = \"pass\""],
+    );
     let check = |rest: &str, words: &[&str]| check(&format!("[route.a]\npaths = [\"/a\"]\n{rest}"), words);
+    check("trust = [\"errors\"]", &["route.a.trust", "only a route with policy = \"origin\""]);
     check("policy = \"pass\"\nswr = \"1s\"", &["route.a.swr", "stores nothing"]);
     check("policy = \"pass\"\nsie = \"1s\"", &["route.a.sie"]);
     check("upgrade = true", &["route.a.upgrade", "only a route with policy = \"pass\""]);

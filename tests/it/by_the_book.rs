@@ -1,0 +1,212 @@
+//! RFC mode on the wire: what the public tests for caches do not ask, or ask in another way.
+
+use crate::stage::{Answer, Stage, until};
+
+/// A route that leaves everything to the origin's own words.
+const RFC: &str = "[route.rfc]\npaths = [\"/{path*}\"]\npolicy = \"origin\"\nkey = \"url\"\nforward = [\"*\"]\ncontent_type = \"*\"\nsie = \"1m\"\n\
+    trust = [\"authorization\", \"cookies\", \"errors\", \"heuristics\"]\n";
+
+/// An answer that says which `Accept-Language` it was made for.
+fn by_language(stage: &Stage, path: &str) {
+    stage.origin.respond(path, |seen| {
+        let body = format!("{:?}", seen.field("accept-language"));
+        Answer::json(body).header("cache-control", "max-age=60").header("vary", "Accept-Language").etag("\"1\"")
+    });
+}
+
+#[tokio::test]
+async fn each_variant_is_kept_in_both_tiers_of_every_node() {
+    let stage = Stage::new().config(RFC).nodes(2).redis().await.start().await;
+    by_language(&stage, "/a");
+    let ask = async |node: usize, language: &str| {
+        let reply = stage.client(node).await.ask("GET", "/a", &[("accept-language", language)], b"").await;
+        assert_eq!(reply.text(), format!("{language:?}"));
+        until("it is shared", async || stage.status(node).await["shared"]["writes_under_way"] == 0).await;
+        reply.field("cache-status")
+    };
+    assert_eq!(ask(0, "de").await, "endcap; fwd=uri-miss; fwd-status=200; stored; detail=miss");
+    assert_eq!(ask(0, "fr").await, "endcap; fwd=vary-miss; fwd-status=200; stored; detail=miss");
+    for language in ["de", "fr"] {
+        assert_eq!(ask(0, language).await, "endcap; hit; ttl=60; detail=hit");
+    }
+    // The other node has heard of neither.
+    for language in ["fr", "de"] {
+        assert!(ask(1, language).await.ends_with("detail=hit_l2"), "{language}");
+        assert!(ask(1, language).await.ends_with("detail=hit"), "{language}");
+    }
+    assert_eq!(stage.origin.total(), 2);
+}
+
+#[tokio::test]
+async fn who_waits_for_another_variant_gets_its_own() {
+    let stage = Stage::new().config(RFC).start().await;
+    by_language(&stage, "/a");
+    let hold = stage.origin.hold("/a");
+    let ask = |language: &'static str| {
+        let address = stage.address(0);
+        stage.run(async move {
+            let mut client = crate::stage::Client::connect(address).await;
+            client.ask("GET", "/a", &[("accept-language", language)], b"").await.text()
+        })
+    };
+    let first = ask("de");
+    hold.arrived(1).await;
+    let (other, same) = (ask("fr"), ask("de"));
+    stage.followers(2).await;
+    hold.release();
+    assert_eq!(first.await.unwrap(), "\"de\"");
+    assert_eq!((&*other.await.unwrap(), &*same.await.unwrap()), ("\"fr\"", "\"de\""));
+    assert_eq!(stage.origin.total(), 2, "one each, and the third shares the first's");
+}
+
+#[tokio::test]
+async fn when_an_answer_varies_by_more_or_by_nothing_that_is_what_counts() {
+    let stage = Stage::new().config(RFC).start().await;
+    let say = |vary: &str| {
+        stage.origin.answer("/a", Answer::json("1").header("cache-control", "max-age=60").header("vary", vary))
+    };
+    let ask = async |foo: &str, bar: &str| stage.get_with("/a", &[("foo", foo), ("bar", bar)]).await.detail();
+    say("foo");
+    assert_eq!(ask("1", "1").await, "miss");
+    assert_eq!(ask("1", "2").await, "hit");
+    say("foo, bar");
+    assert_eq!(ask("2", "1").await, "miss");
+    assert_eq!(ask("2", "2").await, "miss");
+    assert_eq!(ask("2", "1").await, "hit");
+    say("");
+    assert_eq!(ask("3", "1").await, "miss");
+    assert_eq!(ask("4", "4").await, "hit");
+}
+
+#[tokio::test]
+async fn no_cache_is_asked_about_each_time_and_never_given_to_who_waits() {
+    let stage = Stage::new().config(RFC).start().await;
+    stage.origin.answer("/a", Answer::json("1").header("cache-control", "no-cache").etag("\"1\""));
+    assert_eq!(stage.get("/a").await.field("cache-control"), "no-cache");
+    assert_eq!(stage.get("/a").await.detail(), "renewed");
+    assert_eq!(stage.origin.last().field("if-none-match"), "\"1\"");
+    let hold = stage.origin.hold("/a");
+    let first = stage.begin("/a");
+    hold.arrived(1).await;
+    let second = stage.begin("/a");
+    stage.followers(1).await;
+    hold.release();
+    assert_eq!(first.await.unwrap().detail(), "renewed");
+    assert_eq!(second.await.unwrap().detail(), "pass.unshareable");
+}
+
+#[tokio::test]
+async fn fields_that_no_cache_names_go_to_who_asked_alone() {
+    let stage = Stage::new().config(RFC).start().await;
+    let answer = Answer::json("1").header("cache-control", "max-age=60, no-cache=\"x-own\"");
+    stage.origin.answer("/a", answer.header("x-own", "1").header("x-all", "2"));
+    let of = async || {
+        let reply = stage.get("/a").await;
+        [reply.field("x-own"), reply.field("x-all")]
+    };
+    assert_eq!(of().await, ["1", "2"]);
+    assert_eq!(of().await, ["", "2"]);
+    assert_eq!(stage.origin.total(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_to_a_login_is_shared_only_where_it_says_so() {
+    let stage = Stage::new().config(RFC).start().await;
+    let login = [("authorization", "Bearer x")];
+    for (path, control, later) in [("/own", "max-age=60", "pass.marker"), ("/all", "max-age=60, public", "hit")] {
+        stage.origin.answer(path, Answer::json("1").header("cache-control", control));
+        stage.get_with(path, &login).await;
+        assert_eq!(stage.origin.last().field("authorization"), "Bearer x");
+        assert_eq!(stage.get(path).await.detail(), later, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn parts_are_cut_from_what_is_stored() {
+    let stage = Stage::new().config(RFC).start().await;
+    let answer = Answer::json("0123456789").header("cache-control", "max-age=60").etag("\"1\"");
+    stage.origin.answer("/a", answer);
+    let ask = async |headers: &[(&str, &str)]| {
+        let reply = stage.get_with("/a", headers).await;
+        (reply.status, reply.field("content-range"), reply.text())
+    };
+    let part = (206, "bytes 2-4/10".to_owned(), "234".to_owned());
+    assert_eq!(ask(&[("range", "bytes=2-4")]).await, part);
+    assert_eq!(stage.origin.last().field("range"), "", "the whole is asked for");
+    assert_eq!(ask(&[("range", "bytes=2-4"), ("if-range", "\"1\"")]).await, part);
+    assert_eq!(ask(&[("range", "bytes=2-4"), ("if-range", "\"2\"")]).await.0, 200);
+    assert_eq!(ask(&[("range", "bytes=10-")]).await, (416, "bytes */10".to_owned(), String::new()));
+    assert_eq!(ask(&[("range", "bytes=2-4"), ("if-none-match", "\"1\"")]).await.0, 304);
+    let head = stage.ask("HEAD", "/a", &[("range", "bytes=2-4")], b"").await;
+    assert_eq!((head.status, head.field("content-length")), (200, "10".to_owned()));
+    assert_eq!(stage.origin.total(), 1);
+}
+
+#[tokio::test]
+async fn an_error_is_kept_as_long_as_it_says_and_no_longer() {
+    let stage = Stage::new().config(RFC).start().await;
+    stage.origin.answer("/kept", Answer::status(503).header("cache-control", "max-age=60"));
+    stage.origin.answer("/not", Answer::status(503));
+    for (path, expected) in [("/kept", "hit"), ("/not", "failed.origin_status")] {
+        stage.get(path).await;
+        let second = stage.get(path).await;
+        assert_eq!((second.status, second.detail()), (503, expected.to_owned()), "{path}");
+    }
+    assert_eq!(stage.origin.total(), 3);
+}
+
+#[tokio::test]
+async fn without_a_word_a_stale_answer_serves_a_failure_for_the_routes_time_alone() {
+    let stage = Stage::new().config(RFC).start().await;
+    for (path, control, expected) in [
+        ("/plain", "max-age=1", 200),
+        ("/shared", "s-maxage=1", 502),
+        ("/strict", "max-age=1, must-revalidate", 502),
+        ("/proxy", "max-age=1, proxy-revalidate", 502),
+    ] {
+        stage.origin.answer(path, Answer::json("1").header("cache-control", control));
+        stage.get(path).await;
+        stage.advance_secs(2);
+        stage.origin.answer(path, Answer::reset());
+        assert_eq!(stage.get(path).await.status, expected, "{control}");
+    }
+    stage.advance_secs(60);
+    assert_eq!(stage.get("/plain").await.status, 502, "its minute is over");
+}
+
+#[tokio::test]
+async fn a_rules_own_cache_control_does_not_lose_the_origins_at_a_304() {
+    let stage = Stage::new()
+        .config("[route.things]\npaths = [\"/a\"]\npolicy = \"origin\"\ncache_control = \"no-cache\"\n")
+        .start()
+        .await;
+    stage.origin.answer("/a", Answer::json("1").header("cache-control", "max-age=10").etag("\"1\""));
+    assert_eq!(stage.get("/a").await.field("cache-control"), "no-cache");
+    stage.advance_secs(11);
+    stage.origin.answer("/a", Answer::raw("HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\n\r\n"));
+    assert_eq!(stage.get("/a").await.detail(), "renewed");
+    stage.advance_secs(9);
+    let again = stage.get("/a").await;
+    assert_eq!((again.detail(), again.field("cache-control")), ("hit".to_owned(), "no-cache".to_owned()));
+    stage.advance_secs(2);
+    assert_eq!(stage.get("/a").await.detail(), "renewed");
+}
+
+#[tokio::test]
+async fn a_targeted_field_decides_here_and_goes_on() {
+    let stage = Stage::new().config(RFC).start().await;
+    let answer = |targeted: &str, plain: &str| {
+        Answer::json("1").header("cdn-cache-control", targeted).header("cache-control", plain)
+    };
+    for (path, targeted, plain, second) in [
+        ("/wins", "max-age=60", "no-store", "hit"),
+        ("/forbids", "no-store", "max-age=60", "pass.marker"),
+        ("/broken", "max-age=60, &&", "max-age=60", "hit"),
+        ("/type", "max-age=\"60\"", "max-age=60", "miss"),
+    ] {
+        stage.origin.answer(path, answer(targeted, plain));
+        let first = stage.get(path).await;
+        assert_eq!((first.field("cdn-cache-control"), first.field("cache-control")), (targeted.into(), plain.into()));
+        assert_eq!(stage.get(path).await.detail(), second, "{path}");
+    }
+}

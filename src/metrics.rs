@@ -18,6 +18,7 @@ use crate::policy::refusal::Refusal;
 use crate::policy::route::Rule;
 use crate::policy::storable::{ShareOnce, Unshareable};
 use crate::policy::time::Timestamp;
+use crate::store::StoreError;
 
 /// From 10 µs (a hit) to 30 s (a fill's deadline), in seconds.
 const BUCKETS: [f64; 20] = [
@@ -338,7 +339,7 @@ impl Metrics {
         for answer in ["2xx", "3xx", "4xx", "5xx"].into_iter().chain(OriginError::REASONS) {
             self.origin_answers.with_label_values(&[answer]);
         }
-        let failures = ["l2_timeout", "l2_open", "l2_connection", "l2_error"];
+        let failures = StoreError::REASONS;
         for result in ["hit", "l2_absent", "l2_corrupt", "l2_version", "l2_foreign", "l2_size", "l2_rule", "l2_unready"]
             .into_iter()
             .chain(failures)

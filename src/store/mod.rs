@@ -131,6 +131,21 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// All words of [`StoreError::reason`], for the metrics.
+    pub const REASONS: [&str; 11] = [
+        "l2_timeout",
+        "l2_open",
+        "l2_connection",
+        "l2_error",
+        Denial::Full.reason(),
+        Denial::ReadOnly.reason(),
+        Denial::Loading.reason(),
+        Denial::Moved.reason(),
+        Denial::Credentials.reason(),
+        Denial::Type.reason(),
+        Denial::Replicas.reason(),
+    ];
+
     /// The word for logs, labels and headers.
     pub const fn reason(&self) -> &'static str {
         match self {

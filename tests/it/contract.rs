@@ -1,287 +1,26 @@
-//! What every shared store promises. The store in memory stands for Redis in the simulation and in a node
-//! without Redis; if the two differed, the simulation would prove nothing.
+//! What every shared store promises, of the store in memory and of one Redis. `tests/redis` holds Redis behind
+//! TLS, sentinels and in a cluster to the same.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use endcap::clock::{Clock, ManualClock, SystemClock};
-use endcap::jitter::Jitter;
-use endcap::policy::key::{Key, KeyHash};
-use endcap::policy::purge::{Mode, Purge, PurgeSeq};
-use endcap::store::memory::MemoryStore;
-use endcap::store::redis::{Credentials, RedisSettings, RedisStore, Topology};
-use endcap::store::{Lease, LeaseToken, LogState, SharedStore};
-use endcap::tasks::Tasks;
+use endcap::policy::purge::PurgeSeq;
+use endcap::store::redis::Topology;
 
-use crate::stage::{RedisServer, until, within};
+use crate::promises::{self, NO_WAIT, World, promises, settings};
+use crate::stage::RedisServer;
 
-const KEEP: Duration = Duration::from_secs(3600);
-const NO_WAIT: Duration = Duration::ZERO;
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// A store, and what a test does to it from outside.
-struct World {
-    store: Arc<dyn SharedStore>,
-    clock: Arc<ManualClock>,
-    /// `None` for the store in memory.
-    redis: Option<RedisServer>,
-}
-
-impl World {
-    fn memory() -> Self {
-        let clock = Arc::new(ManualClock::at(SystemClock::new().now()));
-        Self { store: Arc::new(MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>)), clock, redis: None }
-    }
-
-    async fn redis() -> Self {
-        let server = RedisServer::start().await;
-        let clock = Arc::new(ManualClock::at(SystemClock::new().now()));
-        let settings = settings(Topology::Single(server.address()));
-        let (jitter, tasks) = (Jitter::new(Jitter::seed()), Tasks::new());
-        let store = RedisStore::new(&settings, Arc::clone(&clock) as Arc<dyn Clock>, jitter, tasks).unwrap();
-        Self { store: Arc::new(store), clock, redis: Some(server) }
-    }
-
-    async fn append(&self, tag: &str) -> PurgeSeq {
-        self.store.append(&purge(tag), KEEP).await.unwrap()
-    }
-
-    /// The tags of the lines after a position; those that cannot be read as `?`.
-    async fn read(&self, after: PurgeSeq, most: usize) -> Vec<String> {
-        let lines = self.store.read_log(after, most, NO_WAIT).await.unwrap();
-        assert!(lines.is_sorted_by(|a, b| a.seq < b.seq) && lines.iter().all(|line| line.seq > after), "{lines:?}");
-        let word = |purge: &Purge| purge.tags.iter().map(|(tag, _)| tag.as_str()).collect::<Vec<_>>().join(" ");
-        lines.iter().map(|line| line.purge.as_ref().map_or("?".to_owned(), word)).collect()
-    }
-
-    /// Waits until a time has passed, on the clock that the store's values live by.
-    async fn outlive(&self, ttl: Duration, key: KeyHash) {
-        self.clock.advance(ttl);
-        until("the value has gone", async || self.store.get(key).await.unwrap().is_none()).await;
-    }
-
-    /// Appends a line and has all before it cut off.
-    async fn append_and_cut(&self, tag: &str) -> PurgeSeq {
-        // Lines of one millisecond are kept together.
-        self.clock.advance(MINUTE);
-        let seq = self.store.append(&purge(tag), Duration::ZERO).await.unwrap();
-        if let Some(redis) = &self.redis {
-            redis.command(&["XTRIM", "contract:purges", "MINID", &seq.to_string()]).await;
-        }
-        seq
-    }
-}
-
-/// Patient ones: a busy machine is no slow Redis.
-fn settings(topology: Topology) -> RedisSettings {
-    RedisSettings {
-        topology,
-        tls: None,
-        credentials: Credentials::default(),
-        sentinel_credentials: Credentials::default(),
-        database: 0,
-        namespace: "contract".to_owned(),
-        connections: 2,
-        connect_timeout: Duration::from_secs(5),
-        deadline: Duration::from_secs(5),
-        append_deadline: Duration::from_secs(5),
-        wait_replicas: 0,
-        wait_timeout: Duration::from_secs(1),
-        breaker_failures: 5,
-        breaker_open: Duration::from_secs(1),
-    }
-}
-
-fn purge(tag: &str) -> Purge {
-    Purge { tags: vec![(tag.to_owned(), Mode::Hard)], source: "test".to_owned(), event_id: String::new() }
-}
-
-/// The hash of the key whose path this is.
-fn key(path: &str) -> KeyHash {
-    let mut text = Vec::new();
-    for part in ["products", path, "", ""] {
-        text.extend_from_slice(&u32::try_from(part.len()).unwrap().to_be_bytes());
-        text.extend_from_slice(part.as_bytes());
-    }
-    Key::from_text(&text).unwrap().hash()
-}
-
-/// A position that no log reaches today.
-fn far() -> PurgeSeq {
-    PurgeSeq::new(99_999_999_999_999, 7).unwrap()
-}
-
-async fn what_was_put_is_got(world: World) {
-    let store = &world.store;
-    assert_eq!(store.get(key("/a")).await.unwrap(), None);
-    for value in [&b"one"[..], b"", &[0, 255, 13, 10], &[7; 1 << 20]] {
-        store.put(key("/a"), Bytes::copy_from_slice(value), MINUTE).await.unwrap();
-        assert_eq!(store.get(key("/a")).await.unwrap().as_deref(), Some(value));
-    }
-    assert_eq!(store.get(key("/b")).await.unwrap(), None);
-}
-
-async fn a_value_ends_with_its_time(world: World) {
-    let ttl = Duration::from_millis(50);
-    world.store.put(key("/a"), Bytes::from_static(b"short"), ttl).await.unwrap();
-    world.store.put(key("/b"), Bytes::from_static(b"long"), KEEP).await.unwrap();
-    world.outlive(ttl, key("/a")).await;
-    assert!(world.store.get(key("/b")).await.unwrap().is_some());
-    // A new value has a new time.
-    world.store.put(key("/a"), Bytes::from_static(b"again"), KEEP).await.unwrap();
-    assert!(world.store.get(key("/a")).await.unwrap().is_some());
-}
-
-async fn lines_stand_in_the_order_of_their_appends(world: World) {
-    let mut last = PurgeSeq::ZERO;
-    for n in 0..50 {
-        let seq = world.append(&n.to_string()).await;
-        assert!(seq > last && seq == seq.shared());
-        last = seq;
-    }
-    let expected: Vec<String> = (0..50).map(|n| n.to_string()).collect();
-    assert_eq!(world.read(PurgeSeq::ZERO, 100).await, expected);
-}
-
-async fn a_line_comes_back_as_it_was_appended(world: World) {
-    let sent = Purge {
-        tags: vec![("s".into(), Mode::Soft), ("h ä\"\n".into(), Mode::Hard), ("d".into(), Mode::Delete)],
-        source: "default".into(),
-        event_id: "msg_1".into(),
+async fn redis() -> World {
+    let server = Arc::new(RedisServer::start().await);
+    let settings = settings(Topology::Single(server.address()), "contract");
+    let order = move |words: &[&str]| {
+        let (server, words) = (Arc::clone(&server), words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        let command = async move {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            server.command(&words).await
+        };
+        futures_util::FutureExt::boxed(command)
     };
-    let seq = world.store.append(&sent, KEEP).await.unwrap();
-    let lines = world.store.read_log(PurgeSeq::ZERO, 10, NO_WAIT).await.unwrap();
-    assert_eq!((lines.len(), lines[0].seq, &lines[0].purge), (1, seq, &Some(sent)));
-}
-
-async fn a_reader_goes_on_where_it_was_in_batches(world: World) {
-    let first = world.append("a").await;
-    for tag in ["b", "c", "d"] {
-        world.append(tag).await;
-    }
-    assert_eq!(world.read(first, 2).await, ["b", "c"]);
-    assert_eq!(world.read(first.next_local().shared(), 100).await, ["b", "c", "d"]);
-    assert_eq!(world.read(far(), 10).await, Vec::<String>::new());
-}
-
-async fn a_waiting_reader_wakes_for_a_line(world: World) {
-    let before = world.append("before").await;
-    let waiting = world.store.read_log(before, 10, MINUTE);
-    let append = async {
-        // The reader has asked by now, or will find the line at once: both are right.
-        tokio::task::yield_now().await;
-        world.append("after").await
-    };
-    let (lines, seq) = within(async { tokio::join!(waiting, append) }).await;
-    let lines = lines.unwrap();
-    assert_eq!((lines.len(), lines[0].seq), (1, seq));
-}
-
-async fn a_wait_without_a_line_ends(world: World) {
-    let lines = within(world.store.read_log(PurgeSeq::ZERO, 10, Duration::from_millis(20))).await.unwrap();
-    assert_eq!(lines, []);
-}
-
-async fn a_reader_that_gives_up_does_not_harm_the_next(world: World) {
-    drop(tokio::time::timeout(Duration::from_millis(20), world.store.read_log(PurgeSeq::ZERO, 10, MINUTE)).await);
-    world.append("a").await;
-    assert_eq!(world.read(PurgeSeq::ZERO, 10).await, ["a"]);
-}
-
-async fn a_log_continues_for_who_has_seen_its_beginning(world: World) {
-    assert_eq!(
-        world.store.log_state(PurgeSeq::ZERO).await.unwrap(),
-        LogState::Continues,
-        "empty, and nothing was read"
-    );
-    let first = world.append("a").await;
-    let second = world.append("b").await;
-    for applied in [first, second, second.next_local()] {
-        assert_eq!(world.store.log_state(applied).await.unwrap(), LogState::Continues, "{applied}");
-    }
-    // A reader that is new cannot know what stood before the first line.
-    assert_eq!(world.store.log_state(PurgeSeq::ZERO).await.unwrap(), LogState::Trimmed(first));
-}
-
-async fn a_cut_log_says_where_it_begins(world: World) {
-    let first = world.append("a").await;
-    world.append("b").await;
-    let cut = world.append_and_cut("c").await;
-    assert_eq!(world.store.log_state(first).await.unwrap(), LogState::Trimmed(cut));
-    assert_eq!(world.store.log_state(cut).await.unwrap(), LogState::Continues);
-    assert_eq!(world.store.log_state(PurgeSeq::ZERO).await.unwrap(), LogState::Trimmed(cut), "a reader that is new");
-    assert_eq!(world.read(first, 10).await, ["c"]);
-}
-
-async fn a_log_that_ends_before_the_reader_is_lost_until_it_is_put_back(world: World) {
-    let state = async |applied| world.store.log_state(applied).await.unwrap();
-    assert_eq!(state(far()).await, LogState::Lost(PurgeSeq::ZERO), "an empty one");
-    let newest = world.append("a").await;
-    assert_eq!(state(far()).await, LogState::Lost(newest));
-    let restore = async |seq: PurgeSeq, tag| world.store.restore(seq, &purge(tag), KEEP).await.unwrap();
-    assert!(restore(far(), "lost").await);
-    assert_eq!(state(far().next_local()).await, LogState::Continues);
-    assert!(restore(far(), "lost").await, "another node was faster");
-    assert!(!restore(PurgeSeq::new(5, 0).unwrap(), "older").await, "the log has gone on without it");
-    let seq = world.append("b").await;
-    assert!(seq > far(), "{seq}");
-    assert_eq!(world.read(newest, 10).await, ["lost", "b"]);
-}
-
-/// After a fail-over that lost the end of the log others may have appended before we look.
-async fn a_line_that_is_gone_from_the_middle_is_lost_until_it_is_put_back(world: World) {
-    let at = |n| PurgeSeq::new(99_999_999_999_999, n).unwrap();
-    for (n, tag) in [(1, "a"), (3, "b")] {
-        assert!(world.store.restore(at(n), &purge(tag), KEEP).await.unwrap());
-    }
-    assert_eq!(world.store.log_state(at(2)).await.unwrap(), LogState::Lost(at(1)), "it was read, and is not there");
-    assert!(!world.store.restore(at(2), &purge("lost"), KEEP).await.unwrap(), "the log has gone on without it");
-    assert_eq!(world.store.log_state(at(3)).await.unwrap(), LogState::Continues);
-}
-
-async fn a_forgotten_value_is_gone(world: World) {
-    world.store.put(key("/a"), Bytes::from_static(b"x"), MINUTE).await.unwrap();
-    world.store.remove(key("/a")).await.unwrap();
-    world.store.remove(key("/a")).await.unwrap();
-    assert_eq!(world.store.get(key("/a")).await.unwrap(), None);
-}
-
-async fn a_lease_has_one_holder_who_alone_gives_it_back(world: World) {
-    let store = &world.store;
-    let (one, two) = (LeaseToken(1), LeaseToken(2));
-    let leased = async || store.leased(key("/a")).await.unwrap();
-    assert_eq!(leased().await, Lease::Free);
-    assert!(store.lease(key("/a"), one, MINUTE).await.unwrap());
-    assert!(!store.lease(key("/a"), two, MINUTE).await.unwrap());
-    assert!(store.lease(key("/b"), two, MINUTE).await.unwrap(), "each key has its own");
-    assert_eq!(leased().await, Lease::Held);
-    store.release(key("/a"), two, None).await.unwrap();
-    assert_eq!(leased().await, Lease::Held, "it is not two's to give back");
-    store.release(key("/a"), one, None).await.unwrap();
-    assert_eq!(leased().await, Lease::Free);
-    assert!(store.lease(key("/a"), two, MINUTE).await.unwrap());
-}
-
-async fn a_lease_given_up_tells_all_not_to_wait_for_a_while(world: World) {
-    let store = &world.store;
-    let look = async || store.leased(key("/a")).await.unwrap();
-    assert!(store.lease(key("/a"), LeaseToken(1), MINUTE).await.unwrap());
-    store.release(key("/a"), LeaseToken(1), Some(Duration::from_millis(50))).await.unwrap();
-    // On a slow machine the while may be over.
-    assert!(matches!(look().await, Lease::Vain | Lease::Free));
-    world.clock.advance(Duration::from_millis(50));
-    until("the while is over", async || look().await == Lease::Free).await;
-}
-
-async fn a_lease_ends_with_its_time(world: World) {
-    let ttl = Duration::from_millis(50);
-    assert!(world.store.lease(key("/a"), LeaseToken(1), ttl).await.unwrap());
-    world.clock.advance(ttl);
-    until("it is free", async || world.store.leased(key("/a")).await.unwrap() == Lease::Free).await;
-    assert!(world.store.lease(key("/a"), LeaseToken(2), MINUTE).await.unwrap());
-    world.store.release(key("/a"), LeaseToken(1), None).await.unwrap();
-    assert_eq!(world.store.leased(key("/a")).await.unwrap(), Lease::Held, "the next holder keeps it");
+    World::redis(&settings, Box::new(order))
 }
 
 /// Runs each promise on both stores, as a test of its own name.
@@ -290,45 +29,26 @@ macro_rules! contract {
         mod memory {
             $(#[tokio::test]
             async fn $promise() {
-                super::$promise(super::World::memory()).await;
+                super::promises::$promise(super::World::memory()).await;
             })*
         }
         mod redis {
             $(#[tokio::test]
             async fn $promise() {
-                super::$promise(super::World::redis().await).await;
+                super::promises::$promise(super::redis().await).await;
             })*
         }
     };
 }
-
-contract! {
-    what_was_put_is_got
-    a_value_ends_with_its_time
-    lines_stand_in_the_order_of_their_appends
-    a_line_comes_back_as_it_was_appended
-    a_reader_goes_on_where_it_was_in_batches
-    a_waiting_reader_wakes_for_a_line
-    a_wait_without_a_line_ends
-    a_reader_that_gives_up_does_not_harm_the_next
-    a_log_continues_for_who_has_seen_its_beginning
-    a_cut_log_says_where_it_begins
-    a_log_that_ends_before_the_reader_is_lost_until_it_is_put_back
-    a_line_that_is_gone_from_the_middle_is_lost_until_it_is_put_back
-    a_forgotten_value_is_gone
-    a_lease_has_one_holder_who_alone_gives_it_back
-    a_lease_given_up_tells_all_not_to_wait_for_a_while
-    a_lease_ends_with_its_time
-}
+promises!(contract);
 
 /// The store in memory cannot hold garbage.
 #[tokio::test]
 async fn garbage_in_the_stream_keeps_its_place() {
-    let world = World::redis().await;
+    let world = redis().await;
     world.append("a").await;
-    let redis = world.redis.as_ref().unwrap();
     for fields in [&["v", "2", "p", "{}"][..], &["v", "1"], &["v", "1", "p", "17"], &["x", "y"]] {
-        redis.command(&[&["XADD", "contract:purges", "*"], fields].concat()).await;
+        world.order("XADD", &[&["*"], fields].concat()).await;
     }
     world.append("b").await;
     assert_eq!(world.read(PurgeSeq::ZERO, 10).await, ["a", "?", "?", "?", "?", "b"]);
@@ -336,9 +56,8 @@ async fn garbage_in_the_stream_keeps_its_place() {
 
 #[tokio::test]
 async fn a_log_with_an_id_that_redis_never_made_is_an_error_and_no_loop() {
-    let world = World::redis().await;
-    let redis = world.redis.as_ref().unwrap();
-    redis.command(&["XADD", "contract:purges", "5-9999999999999999", "x", "y"]).await;
+    let world = redis().await;
+    world.order("XADD", &["5-9999999999999999", "x", "y"]).await;
     let error = world.store.read_log(PurgeSeq::ZERO, 10, NO_WAIT).await.unwrap_err().to_string();
     assert!(error.contains("5-9999999999999999") && error.contains("delete the stream"), "{error}");
 }

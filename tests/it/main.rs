@@ -18,6 +18,7 @@ mod methods;
 mod nodes;
 mod operations;
 mod privacy;
+mod promises;
 mod purges;
 mod queries;
 mod races;

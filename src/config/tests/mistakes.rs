@@ -59,6 +59,18 @@ fn keys_are_checked_against_one_another() {
     check("[ops]\naddress = \"127.0.0.1:8080\"", &["ops.address", "listen.address already"]);
     check("[redis]\nconnections = 2", &["redis.url: the section needs it"]);
     check("[redis]\nurl = \"redis://:a@b\"\npassword_file = \"/x\"", &["redis.password_file: `url` has a password"]);
+    let redis = |url: &str, rest: &str| format!("[redis]\nurl = \"{url}\"\n{rest}");
+    check(&redis("redis://a", "tls_ca_file = \"/x\""), &["redis.tls_ca_file: `url` does not ask for TLS"]);
+    check(&redis("redis+unix:///s", "tls_key_file = \"/x\""), &["redis.tls_key_file: `url` does not ask for TLS"]);
+    check(&redis("rediss://a", "tls_key_file = \"/x\""), &["redis.tls_key_file", "without tls_certificate_file"]);
+    check(&redis("rediss://a", "tls_ca_file = \"/nowhere\""), &["redis.tls_ca_file", "cannot be read"]);
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let no_certificate = format!("tls_ca_file = \"{manifest}\"");
+    check(&redis("rediss+cluster://a", &no_certificate), &["redis.tls_ca_file", "no certificate in PEM"]);
+    check(&redis("redis://a", "sentinel_username = \"x\""), &["redis.sentinel_username: `url` names no sentinels"]);
+    check(&redis("redis+cluster://a", "sentinel_password = \"x\""), &["redis.sentinel_password: `url` names no"]);
+    let waits = "wait_replicas = 1\nwait_timeout = \"2s\"";
+    check(&redis("redis://a", waits), &["redis.wait_timeout: 2s is too much", "purge.ack_timeout (2s)"]);
     check("[hooks.erp]\ntolerance = \"1m\"", &["hooks.erp: a hook needs `secrets`"]);
     check(
         &format!("webhook_secret = \"{SECRET}\"\n[hooks.default]\nsecrets = [\"{SECRET}\"]"),

@@ -84,6 +84,11 @@ impl Builder {
     /// A Redis that is configured and not there. The nodes are not waited for: they cannot be ready.
     pub(crate) fn redis_absent(mut self) -> Self {
         self.redis = Some(RedisServer::absent());
+        self.unready()
+    }
+
+    /// The nodes are not waited for: they cannot be ready.
+    pub(crate) fn unready(mut self) -> Self {
         self.waits = false;
         self
     }

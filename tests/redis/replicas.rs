@@ -1,0 +1,116 @@
+//! A master and its replica: purges that wait for it, and a server that is demoted.
+
+use std::time::Duration;
+
+use endcap::store::redis::{RedisSettings, Topology};
+use endcap::store::{Denial, StoreError};
+
+use crate::promises::{KEEP, World, purge, settings};
+use crate::servers::{Server, has_opened, on, shares};
+use crate::stage::{until, within};
+
+const LIST: &str = "/store/products";
+
+/// Starts a replica and waits until it has all.
+pub(crate) async fn replica_of(master: &Server) -> Server {
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]).await;
+    until("the replica follows", async || {
+        replica.text(&["INFO", "replication"]).await.contains("master_link_status:up")
+    })
+    .await;
+    replica
+}
+
+#[tokio::test]
+async fn a_purge_waits_for_its_replicas_and_is_not_acknowledged_without_them() {
+    let master = Server::start(&[]).await;
+    let replica = replica_of(&master).await;
+    let stage = on(&master.url())
+        .variable("ENDCAP_REDIS__WAIT_REPLICAS", "1")
+        .variable("ENDCAP_REDIS__WAIT_TIMEOUT", "100ms")
+        .start()
+        .await;
+    stage.purge("hard", &["list:product"]).await;
+    assert!(replica.text(&["XREVRANGE", "endcap:purges", "+", "-", "COUNT", "1"]).await.contains("list:product"));
+    stage.get(LIST).await;
+    replica.pause();
+    let refused = stage.try_purge(0, "hard", &["list:product"]).await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("too few replicas have the line: 0 of 1"), "{}", refused.text());
+    assert_eq!(stage.get(LIST).await.detail(), "miss", "applied here all the same");
+    replica.resume();
+    until("it is acknowledged", async || stage.try_purge(0, "hard", &["list:product"]).await.status == 200).await;
+}
+
+#[tokio::test]
+async fn a_purge_that_waits_for_replicas_goes_to_the_journal_without_them() {
+    let master = Server::start(&[]).await;
+    let replica = replica_of(&master).await;
+    let stage = on(&master.url())
+        .variable("ENDCAP_REDIS__WAIT_REPLICAS", "1")
+        .variable("ENDCAP_REDIS__WAIT_TIMEOUT", "100ms")
+        .journals()
+        .start()
+        .await;
+    replica.pause();
+    let kept = stage.try_purge(0, "hard", &["list:product"]).await;
+    assert_eq!((kept.status, &kept.json()["durable"]), (202, &"journal".into()));
+    replica.resume();
+    until("the journal is empty", async || stage.status(0).await["purges"]["journaled"] == 0).await;
+    assert!(replica.text(&["XRANGE", "endcap:purges", "-", "+"]).await.contains("list:product"));
+}
+
+#[tokio::test]
+async fn waiting_for_replicas_delays_no_reader() {
+    let master = Server::start(&[]).await;
+    let replica = replica_of(&master).await;
+    let mut patient = RedisSettings { wait_replicas: 1, ..settings(Topology::Single(master.address()), "test") };
+    patient.wait_timeout = Duration::from_secs(60);
+    patient.append_deadline = Duration::from_secs(120);
+    let world = World::redis(&patient, master.order());
+    let key = crate::promises::key("/a");
+    world.store.put(key, bytes::Bytes::from_static(b"x"), KEEP).await.unwrap();
+    replica.pause();
+    let line = purge("a");
+    let waiting = world.store.append(&line, KEEP);
+    let reading = async {
+        // The line is in the log of the master, and its sender waits.
+        until("the line is there", async || !world.read(Default::default(), 1).await.is_empty()).await;
+        for _ in 0..10 {
+            assert!(world.store.get(key).await.unwrap().is_some());
+        }
+        replica.resume();
+    };
+    let (appended, ()) = within(async { tokio::join!(waiting, reading) }).await;
+    appended.unwrap();
+}
+
+/// As after a fail-over that moved a name or an address: what answers there is a replica now.
+#[tokio::test]
+async fn a_server_that_became_a_replica_is_connected_to_anew_until_it_is_master_again() {
+    let (server, other) = (Server::start(&[]).await, Server::start(&[]).await);
+    let stage = on(&server.url()).nodes(2).start().await;
+    shares(&stage).await;
+    server.command(&["REPLICAOF", "127.0.0.1", &other.port.to_string()]).await;
+    let refused = stage.try_purge(0, "hard", &["list:product"]).await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("not the master"), "{}", refused.text());
+    let before = connections(&server).await;
+    until("it is connected to anew", async || {
+        assert_eq!(stage.try_purge(0, "hard", &["list:product"]).await.status, 503);
+        connections(&server).await > before
+    })
+    .await;
+    assert!(!has_opened(&stage).await, "it is alive: the breaker stays closed");
+    server.command(&["REPLICAOF", "NO", "ONE"]).await;
+    until("it is acknowledged", async || stage.try_purge(0, "hard", &["list:product"]).await.status == 200).await;
+    let error = StoreError::Refused(Denial::ReadOnly, String::new());
+    assert_eq!(error.reason(), "l2_readonly");
+}
+
+/// Connections received so far, without the test's own.
+async fn connections(server: &Server) -> usize {
+    let list = server.text(&["CLIENT", "LIST"]).await;
+    let ids = list.split("id=").filter(|client| client.contains("cmd=xadd") || client.contains("cmd=pexpire"));
+    ids.filter_map(|client| client.split(' ').next()?.parse::<usize>().ok()).max().unwrap_or(0)
+}

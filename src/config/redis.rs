@@ -334,12 +334,18 @@ fn tls(at: &Path, is_tls: bool, files: [Option<String>; 3], check: &mut Checker<
         }
         return None;
     }
-    if files[1].is_some() != files[2].is_some() {
-        let (given, missing) = if files[1].is_some() { (1, 2) } else { (2, 1) };
-        let message = format!("it is of no use without {}_file", KEYS[missing]);
-        check.problem(&at.key(&format!("{}_file", KEYS[given])), message);
-    }
     let [authorities, certificate, key] = files;
+    let (certificate, key) = match (certificate, key) {
+        (Some(_), None) => {
+            check.problem(&at.key("tls_certificate_file"), "it is of no use without tls_key_file");
+            (None, None)
+        }
+        (None, Some(_)) => {
+            check.problem(&at.key("tls_key_file"), "it is of no use without tls_certificate_file");
+            (None, None)
+        }
+        pair => pair,
+    };
     let holds_certificates = |text: &str| matches!(CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>(), Ok(found) if !found.is_empty());
     let holds_key = |text: &str| PrivateKeyDer::from_pem_slice(text.as_bytes()).is_ok();
     let mut read = |key: &str, file: Option<String>, is_right: &dyn Fn(&str) -> bool, what: &str| {

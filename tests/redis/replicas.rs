@@ -14,10 +14,9 @@ const LIST: &str = "/store/products";
 /// Starts a replica and waits until it has all.
 pub(crate) async fn replica_of(master: &Server) -> Server {
     let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]).await;
-    until("the replica follows", async || {
-        replica.text(&["INFO", "replication"]).await.contains("master_link_status:up")
-    })
-    .await;
+    // Its link may be up before the master sends anything on it.
+    master.command(&["SET", "sync", "x"]).await;
+    until("the replica follows", async || replica.text(&["EXISTS", "sync"]).await == "int(1)").await;
     replica
 }
 
@@ -27,7 +26,7 @@ async fn a_purge_waits_for_its_replicas_and_is_not_acknowledged_without_them() {
     let replica = replica_of(&master).await;
     let stage = on(&master.url())
         .variable("ENDCAP_REDIS__WAIT_REPLICAS", "1")
-        .variable("ENDCAP_REDIS__WAIT_TIMEOUT", "100ms")
+        .variable("ENDCAP_REDIS__WAIT_TIMEOUT", "1s")
         .start()
         .await;
     stage.purge("hard", &["list:product"]).await;
@@ -48,7 +47,7 @@ async fn a_purge_that_waits_for_replicas_goes_to_the_journal_without_them() {
     let replica = replica_of(&master).await;
     let stage = on(&master.url())
         .variable("ENDCAP_REDIS__WAIT_REPLICAS", "1")
-        .variable("ENDCAP_REDIS__WAIT_TIMEOUT", "100ms")
+        .variable("ENDCAP_REDIS__WAIT_TIMEOUT", "1s")
         .journals()
         .start()
         .await;

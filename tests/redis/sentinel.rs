@@ -82,15 +82,16 @@ pub(crate) async fn fill(stage: &Stage, products: std::ops::Range<usize>) {
     stage.origin.publish(2);
 }
 
-/// No node serves what was purged, and the log tells whoever comes later.
+/// No node serves what was purged, and the log tells whoever comes later: of each, or of everything.
 pub(crate) async fn nothing_is_lost(stage: &Stage, products: std::ops::Range<usize>, log: &str) {
     for n in products.clone() {
         for node in [0, 1] {
             until("the purge is applied", async || stage.get_from(node, &product(n)).await.version() == 2).await;
         }
     }
-    let missing: BTreeSet<_> = products.filter(|n| !log.contains(&format!("\"prod_{n}\\"))).collect();
-    assert!(missing.is_empty(), "the log lacks {missing:?}: {log}");
+    let says = |tag: &str| log.contains(&format!("\"{tag}\\"));
+    let missing: BTreeSet<_> = products.filter(|n| !says(&format!("prod_{n}"))).collect();
+    assert!(missing.is_empty() || says("all"), "the log lacks {missing:?}: {log}");
 }
 
 #[tokio::test]
@@ -112,9 +113,11 @@ async fn when_the_master_dies_no_acknowledged_purge_is_lost_and_entries_come_bac
     pair.master.kill();
     pair.replica.resume();
     purge_on(&stage, 5..15).await;
-    until("the loss is noticed", async || stage.metric(0, "endcap_log_lost_total", &[]).await >= 1.0).await;
+    // By one of them: what it puts back is not missed by the other.
+    let lost = async |node| stage.metric(node, "endcap_log_lost_total", &[]).await;
+    until("the loss is noticed", async || lost(0).await + lost(1).await >= 1.0).await;
     let log = async || pair.replica.text(&["XRANGE", "endcap:purges", "-", "+"]).await;
-    until("the lines are put back", async || log().await.contains("prod_4")).await;
+    until("the lines are put back", async || log().await.contains("prod_4") || log().await.contains("lost")).await;
     nothing_is_lost(&stage, 0..15, &log().await).await;
     shares(&stage).await;
 }
@@ -125,7 +128,8 @@ async fn when_the_master_is_replaced_and_lives_on_its_successor_is_used() {
     let stage = on(&pair.url()).nodes(2).start().await;
     fill(&stage, 0..10).await;
     purge_on(&stage, 0..5).await;
-    pair.sentinel.command(&["SENTINEL", "FAILOVER", "shop"]).await;
+    // It may not have heard of the replica for a while.
+    until("it begins", async || pair.sentinel.try_command(&["SENTINEL", "FAILOVER", "shop"]).await.is_ok()).await;
     let replaced = async || pair.replica.text(&["ROLE"]).await.contains("master");
     until("the replica is master", replaced).await;
     until("the old one follows it", async || pair.master.text(&["ROLE"]).await.contains("slave")).await;

@@ -113,9 +113,17 @@ impl Server {
         child.wait().unwrap();
     }
 
-    /// Sends a command of the test's own.
+    /// Sends a command of the test's own. A server that changes its role hangs up on all, then it is sent again.
     pub(crate) async fn command(&self, words: &[&str]) -> redis::Value {
-        within(self.try_command(words)).await.unwrap()
+        within(async {
+            loop {
+                match self.try_command(words).await {
+                    Err(error) if error.is_io_error() || error.is_connection_dropped() => {}
+                    answered => return answered.unwrap(),
+                }
+            }
+        })
+        .await
     }
 
     pub(crate) async fn text(&self, words: &[&str]) -> String {

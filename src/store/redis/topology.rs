@@ -76,19 +76,21 @@ impl Layout {
         let range = |range: Value| {
             let Value::Array(range) = range else { return None };
             let mut range = range.into_iter();
-            let first: u16 = redis::from_redis_value(range.next()?).ok()?;
-            let last: u16 = redis::from_redis_value(range.next()?).ok()?;
+            let (first, last) = (number(range.next()?)?, number(range.next()?)?);
             let Value::Array(master) = range.next()? else { return None };
             let mut master = master.into_iter();
             let host: Option<String> = redis::from_redis_value(master.next()?).ok()?;
-            let port: i64 = redis::from_redis_value(master.next()?).ok()?;
-            let port = u16::try_from(port).ok()?;
-            let address = at(host.as_deref().unwrap_or(""), port, asked)?;
+            let address = at(host.as_deref().unwrap_or(""), number(master.next()?)?, asked)?;
             (first <= last && last < SLOTS).then_some((first, last, address))
         };
         let ranges = ranges.into_iter().map(|found| range(found).ok_or_else(odd)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self(ranges))
     }
+}
+
+/// A slot or a port. The client itself would cut larger numbers off.
+fn number(value: Value) -> Option<u16> {
+    redis::from_redis_value::<i64>(value).ok()?.try_into().ok()
 }
 
 fn at(host: &str, port: u16, asked: &Address) -> Option<Address> {

@@ -11,25 +11,10 @@ use crate::config::raw::Raw;
 fn what_is_rendered_loads_as_the_same() {
     let full = "preset = \"medusa\"\n[redis]\nurl = \"redis://us%40er@cache:1/2\"\n[listen]\nhosts = [\"a.example\"]\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
          [origin]\nhost = \"shop.example\"\nquery_once = [\"lang\"]\n[cors]\nallow_origins = [\"https://*.example.com\"]\n[route.x]\npaths = [\"/x\"]\npolicy = \"pass\"\nupgrade = true\n\
-         [route.y]
-paths = [\"/y\"]
-content_type = \"*\"
-cache_control = \"max-age=5\"
-\
-         [route.z]
-paths = [\"/z/{rest*}\"]
-policy = \"origin\"
-key = \"url\"
-forward = [\"*\"]
-trust = [\"errors\", \"cookies\"]
-";
-    let sentinel = "[redis]
-url = \"rediss+sentinel://a,[::1]:5/m/3\"
-sentinel_username = \"x\"
-wait_replicas = 2";
-    let cluster = "[redis]
-url = \"redis+cluster://a,b:7\"
-wait_timeout = \"1s\"";
+         [route.y]\npaths = [\"/y\"]\ncontent_type = \"*\"\ncache_control = \"max-age=5\"\n\
+         [route.z]\npaths = [\"/z/{rest*}\"]\npolicy = \"origin\"\nkey = \"url\"\nforward = [\"*\"]\ntrust = [\"errors\", \"cookies\"]\n";
+    let sentinel = "[redis]\nurl = \"rediss+sentinel://a,[::1]:5/m/3\"\nsentinel_username = \"x\"\nwait_replicas = 2";
+    let cluster = "[redis]\nurl = \"redis+cluster://a,b:7\"\nwait_timeout = \"1s\"";
     for text in ["", full, sentinel, cluster] {
         let config = load(&with_upstream(text), &[]);
         let again = Config { preset: config.preset.clone(), ..load(&config.render(), &[]) };

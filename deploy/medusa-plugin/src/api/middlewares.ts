@@ -1,0 +1,5 @@
+import { report } from "../lib/middleware"
+
+export default {
+  routes: [{ matcher: "/admin/*", methods: ["POST", "PUT", "PATCH", "DELETE"], middlewares: [report] }],
+}

@@ -1,0 +1,213 @@
+import { randomUUID } from "node:crypto"
+import { Outcome } from "./deliver"
+import { bodies, EVERYTHING, halves } from "./events"
+import { MemoryStore, Parcel, Store } from "./store"
+
+export type Log = { info(text: string): void; warn(text: string): void; error(text: string): void }
+
+/** Parcels that one target may have waiting; beyond it they are folded into one that says "everything". */
+export const PARCELS_MAX = 1_000
+/** Deliveries under way to one target. */
+const SENDS_MAX = 4
+/** While one process delivers a parcel, no other takes it. Longer than an attempt may take. */
+const LEASE_MS = 30_000
+/** How often each process looks for parcels that another one left behind. */
+const POLL_MS = 5_000
+/** The shortest and the longest pause after a failure. */
+const PAUSE_MS = [200, 30_000] as const
+/** A dead man's parcel is due after this time, unless it is put off or called off. */
+const DEAD_MS = 30_000
+const DEAD = "dead-man:"
+
+/** One endcap, as this process sees it. */
+type Target = {
+  url: string
+  /** Deliveries under way, and places held for those that are being claimed. */
+  sends: number
+  /** Asked to look while there was no room. */
+  again: boolean
+  /** Failures in a row. */
+  failures: number
+  /** Rests after a failure, until the timer ends it. */
+  rests: boolean
+  timer?: NodeJS.Timeout
+  /** Why the last delivery failed. */
+  problem?: string
+  /** Deliveries that it took. */
+  taken: number
+}
+
+export type TargetStatus = { url: string; pending: number; problem?: string; taken: number }
+
+/**
+ * Keeps parcels until endcap has them. A target that fails rests for a while that doubles, with jitter; order does not
+ * matter, so nothing waits behind a parcel that fails.
+ *
+ * The *dead man's parcel* covers what is not in the store yet: while this process has work in hand, the store holds a
+ * parcel that says "everything", due in half a minute, and this process keeps putting it off. When the process dies,
+ * nobody does.
+ */
+export class Outbox {
+  readonly #targets: Target[]
+  readonly #memory = new MemoryStore()
+  readonly #self = DEAD + randomUUID()
+  readonly #attempts = new Set<Promise<void>>()
+  #poll?: NodeJS.Timeout
+  #stopped = false
+  /** The table is out of reach, so parcels are kept in memory. */
+  #adrift = false
+
+  constructor(
+    targets: string[],
+    private readonly store: Store,
+    private readonly send: (parcel: Parcel) => Promise<Outcome>,
+    private readonly log: Log,
+    private readonly random: () => number = Math.random,
+  ) {
+    this.#targets = targets.map((url) => ({ url, sends: 0, again: false, failures: 0, rests: false, taken: 0 }))
+  }
+
+  /** Begins to look for parcels of other processes, and of those that died. */
+  start(): void {
+    const look = () => this.#targets.forEach((target) => void this.#pump(target))
+    this.#poll = setInterval(look, POLL_MS)
+    this.#poll.unref()
+    look()
+  }
+
+  /** Stops when what is under way has ended; what is kept stays for the next process. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    clearInterval(this.#poll)
+    this.#targets.forEach((target) => clearTimeout(target.timer))
+    await Promise.all(this.#attempts)
+  }
+
+  /** Keeps these bodies for every target and begins to send. Resolves when they are kept. */
+  async add(texts: string[]): Promise<void> {
+    for (const target of this.#targets) {
+      await this.#keep(texts.map((body) => ({ id: `msg_${randomUUID()}`, target: target.url, body })))
+      void this.#bound(target).then(() => this.#pump(target))
+    }
+  }
+
+  /** Puts the dead man's parcels off by half a minute. */
+  async alive(): Promise<void> {
+    const body = bodies([EVERYTHING]).join()
+    const parcels = this.#targets.map((target, at) => ({ id: `${this.#self}:${at}`, target: target.url, body }))
+    await this.store.put(parcels, DEAD_MS).catch((error) => this.#lost(error))
+  }
+
+  /** Calls the dead man's parcels off: all that was in hand is kept. */
+  async idle(): Promise<void> {
+    await this.store.drop(this.#targets.map((_, at) => `${this.#self}:${at}`)).catch((error) => this.#lost(error))
+  }
+
+  async status(): Promise<TargetStatus[]> {
+    return Promise.all(
+      this.#targets.map(async ({ url, problem, taken, sends }) => {
+        const kept = await this.store.count(url, DEAD).catch(() => sends)
+        const pending = kept + (this.store === this.#memory ? 0 : await this.#memory.count(url, DEAD))
+        return { url, pending, taken, ...(problem === undefined ? {} : { problem }) }
+      }),
+    )
+  }
+
+  async #keep(parcels: Parcel[]): Promise<void> {
+    if (parcels.length === 0) return
+    try {
+      await this.store.put(parcels, 0)
+      if (this.#adrift) this.log.info("endcap: the outbox table can be reached again")
+      this.#adrift = false
+    } catch (error) {
+      this.#lost(error)
+      await this.#memory.put(parcels, 0)
+    }
+  }
+
+  #lost(error: unknown): void {
+    if (!this.#adrift) this.log.warn(`endcap: the outbox table cannot be reached, so what is not delivered is kept in memory until it can: ${text(error)}`)
+    this.#adrift = true
+  }
+
+  /** Only a target that fails lets parcels pile up. */
+  async #bound(target: Target): Promise<void> {
+    if (target.failures === 0) return
+    for (const store of [this.store, this.#memory]) {
+      const count = await store.count(target.url, DEAD).catch(() => 0)
+      if (count <= PARCELS_MAX) continue
+      this.log.warn(`endcap: more than ${PARCELS_MAX} deliveries wait for ${target.url}; they are folded into one that empties its cache`)
+      const parcel = { id: `msg_${randomUUID()}`, target: target.url, body: bodies([EVERYTHING]).join() }
+      await store.fold(parcel, DEAD).catch((error) => this.#lost(error))
+    }
+  }
+
+  /** Sends what is due, as long as there is room and the target does not rest. */
+  async #pump(target: Target): Promise<void> {
+    for (const store of [this.store, this.#memory]) {
+      const room = (target.failures > 0 ? 1 : SENDS_MAX) - target.sends
+      target.again ||= room <= 0
+      if (this.#stopped || target.rests || room <= 0) return
+      // Held before the first await, so that two calls do not both think that there is room.
+      target.sends += room
+      const parcels = await store.claim(target.url, room, LEASE_MS).catch(() => [])
+      target.sends -= room - parcels.length
+      for (const parcel of parcels) {
+        const attempt = this.#attempt(target, store, parcel).finally(() => this.#attempts.delete(attempt))
+        this.#attempts.add(attempt)
+      }
+    }
+    // What was kept since the claim is not in it.
+    if (target.again) {
+      target.again = false
+      await this.#pump(target)
+    }
+  }
+
+  async #attempt(target: Target, store: Store, parcel: Parcel): Promise<void> {
+    const outcome = await this.send(parcel)
+    // Where this fails the lease runs out and the parcel is sent again, which does no harm.
+    await this.#settle(target, store, parcel, outcome).catch((error) => this.#lost(error))
+    target.sends -= 1
+    void this.#pump(target)
+  }
+
+  async #settle(target: Target, store: Store, parcel: Parcel, outcome: Outcome): Promise<void> {
+    if (outcome.kind === "later") {
+      const pause = this.#rest(target, outcome)
+      return store.release(parcel.id, pause)
+    }
+    if (target.problem !== undefined) this.log.info(`endcap: ${target.url} takes deliveries again`)
+    target.failures = 0
+    delete target.problem
+    if (outcome.kind === "taken") target.taken += 1
+    const parts = outcome.kind === "large" ? halves(parcel.body) : []
+    if (outcome.kind === "refused") this.log.error(`endcap: ${target.url} ${outcome.why}`)
+    if (outcome.kind === "large" && parts.length === 0) {
+      this.log.error(`endcap: ${target.url} refuses a delivery of a single event for its size: raise body_max of its [hooks] section`)
+    }
+    await this.#keep(parts.map((body) => ({ id: `msg_${randomUUID()}`, target: target.url, body })))
+    await store.drop([parcel.id])
+  }
+
+  #rest(target: Target, { why, after }: { why: string; after?: number }): number {
+    const [least, most] = PAUSE_MS
+    const full = Math.min(most, least * 2 ** Math.min(target.failures, 20))
+    const pause = Math.max(after ?? 0, full * (0.5 + this.random() / 2))
+    target.failures += 1
+    target.rests = true
+    clearTimeout(target.timer)
+    target.timer = setTimeout(() => {
+      target.rests = false
+      void this.#pump(target)
+    }, pause)
+    target.timer.unref()
+    if (target.problem !== why) this.log.warn(`endcap: ${target.url} ${why}. What changed is kept and sent again until it is taken`)
+    target.problem = why
+    return pause
+  }
+}
+
+function text(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

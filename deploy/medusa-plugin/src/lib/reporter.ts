@@ -1,0 +1,138 @@
+import { adminEvents, Written } from "./admin"
+import { bodies, Event, EVERYTHING, EventSet } from "./events"
+import { Outbox, TargetStatus } from "./outbox"
+
+/** What the reporter needs of the shop around it. */
+export type Shop = {
+  /** Is an event of this name sent? */
+  sends: (name: string) => boolean
+  /** Replaces rows that nobody sees by what is seen; see `resolve.ts`. */
+  resolve: (events: Event[]) => Promise<Event[]>
+  /** Makes Medusa's own cache forget what it missed; see `caching.ts`. */
+  clear: (events: Event[]) => Promise<void>
+  log: { warn(text: string): void }
+}
+
+export type Status = { idle: boolean; targets: TargetStatus[] }
+
+/** Events that are collected before they are sent together: long enough for one mutation, too short to be noticed. */
+const WINDOW_MS = 25
+/** Different events in one window; beyond it everything may have changed. */
+export const EVENTS_MAX = 50_000
+/** What the shop around is asked may take this long; then events go as they are. */
+const ASK_MS = 5_000
+/** Nothing in hand for this long, and the dead man's parcel is called off. */
+const IDLE_MS = 2_000
+/** How often it is put off, well within its half minute. */
+const ALIVE_MS = 10_000
+
+/** Collects events and finished requests, resolves them, and gives them to the outbox. Never fails, never waits. */
+export class Reporter {
+  readonly #set = new EventSet()
+  #window?: NodeJS.Timeout
+  #quiet?: NodeJS.Timeout
+  #alive?: NodeJS.Timeout
+  /** Requests and flushes under way. */
+  #hands = 0
+
+  constructor(private readonly shop: Shop, private readonly outbox: Outbox) {}
+
+  /** An event was released. */
+  event(name: string, data: unknown): void {
+    if (this.shop.sends(name)) this.#collect(things(data).map((thing) => ({ type: name, data: thing })))
+  }
+
+  /** An admin request begins that may write. Call what is returned when it has ended. */
+  begins(): (written?: Written) => void {
+    this.#take()
+    let ended = false
+    return (written) => {
+      if (ended) return
+      ended = true
+      if (written) this.#collect(adminEvents(written) ?? [EVERYTHING])
+      this.#give()
+    }
+  }
+
+  async status(): Promise<Status> {
+    const targets = await this.outbox.status()
+    return { idle: this.#hands === 0 && targets.every((target) => target.pending === 0), targets }
+  }
+
+  /** Keeps what was collected, for at most as long as the shop is willing to wait. */
+  async stop(): Promise<void> {
+    clearTimeout(this.#window)
+    if (this.#window !== undefined) await this.#flush()
+    clearTimeout(this.#quiet)
+    clearInterval(this.#alive)
+    if (this.#hands === 0) await this.outbox.idle()
+    await this.outbox.stop()
+  }
+
+  #collect(events: Event[]): void {
+    for (const event of events) this.#set.add(event)
+    if (this.#set.size > EVENTS_MAX) {
+      this.#set.take()
+      this.#set.add(EVERYTHING)
+    }
+    if (this.#set.size === 0 || this.#window !== undefined) return
+    this.#take()
+    this.#window = setTimeout(() => void this.#flush(), WINDOW_MS)
+  }
+
+  async #flush(): Promise<void> {
+    this.#window = undefined
+    const events = this.#set.take()
+    try {
+      const seen = await this.#ask(this.shop.resolve(events), events)
+      await this.#ask(this.shop.clear(events), undefined)
+      await this.outbox.add(bodies(seen))
+    } catch (error) {
+      this.shop.log.warn(`endcap: what changed could not be told, so its cache is emptied: ${error}`)
+      await this.outbox.add(bodies([EVERYTHING])).catch(() => undefined)
+    } finally {
+      this.#give()
+    }
+  }
+
+  async #ask<T>(answer: Promise<T>, otherwise: T): Promise<T> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<T>((resolve) => {
+      timer = setTimeout(() => resolve(otherwise), ASK_MS)
+    })
+    return Promise.race([answer, late]).finally(() => clearTimeout(timer))
+  }
+
+  #take(): void {
+    this.#hands += 1
+    clearTimeout(this.#quiet)
+    this.#quiet = undefined
+    if (this.#alive !== undefined) return
+    void this.outbox.alive()
+    this.#alive = setInterval(() => void this.outbox.alive(), ALIVE_MS)
+    this.#alive.unref()
+  }
+
+  #give(): void {
+    this.#hands -= 1
+    if (this.#hands > 0) return
+    clearTimeout(this.#quiet)
+    this.#quiet = setTimeout(() => {
+      clearInterval(this.#alive)
+      this.#alive = undefined
+      void this.outbox.idle()
+    }, IDLE_MS)
+    this.#quiet.unref()
+  }
+}
+
+/** The things that an event is about: an object with ids in it, a bare id, or a list of these. */
+function things(data: unknown): Record<string, string>[] {
+  if (Array.isArray(data)) return data.flatMap(things)
+  if (typeof data === "string" || typeof data === "number") return [{ id: String(data) }]
+  if (typeof data !== "object" || data === null) return [{}]
+  const { id, ...rest } = data as Record<string, unknown>
+  const fields = Object.entries(rest).filter((entry): entry is [string, string] => typeof entry[1] === "string" && entry[1].length <= 256)
+  const ids = (Array.isArray(id) ? id : [id]).filter((one) => typeof one === "string" || typeof one === "number")
+  return ids.length === 0 ? [Object.fromEntries(fields)] : ids.map((one) => ({ ...Object.fromEntries(fields), id: String(one) }))
+}

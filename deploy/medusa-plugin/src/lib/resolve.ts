@@ -1,0 +1,156 @@
+import { Event } from "./events"
+
+/** Medusa's `query`, as far as it is used here. */
+export type Query = {
+  graph(ask: { entity: string; fields: string[]; filters: { id: string[] }; withDeleted: boolean }): Promise<{ data: Row[] }>
+}
+export type Row = Record<string, any>
+
+/** How rows that no public answer shows become the rows that it does show. */
+type Rule = {
+  events: RegExp
+  /** An entity of Medusa's graph, or a table that the graph does not know. */
+  from: { entity: string; fields: string[] } | { table: string; select: string }
+  read: (row: Row, event: Event) => Event[]
+}
+
+const event = (type: string) => (id: unknown): Event[] =>
+  typeof id === "string" && id !== "" ? [{ type, data: { id } }] : []
+const priceSet = event("endcap.price-set")
+const product = event("endcap.product")
+const stock = event("endcap.stock")
+const list = (kind: string): Event[] => [{ type: "endcap.list", data: { kind } }]
+const each = (rows: unknown): Row[] => (Array.isArray(rows) ? rows.filter(Boolean) : rows ? [rows as Row] : [])
+const keys = (rows: unknown): Event[] =>
+  each(rows).flatMap((key) => (typeof key["token"] === "string" && key["type"] !== "secret" ? [{ type: "endcap.key", data: { key: key["token"] } }] : []))
+const created = (name: string) => name.endsWith(".created")
+
+/**
+ * The rules. An event that matches none is sent as it is, and so is one whose row is gone or cannot be read: what
+ * endcap purges for it is then wider, never narrower.
+ */
+const RULES: Rule[] = [
+  // Prices. A priced answer shows the price set of each variant.
+  { events: /^pricing\.price\./, from: { entity: "price", fields: ["id", "price_set_id"] }, read: (row) => priceSet(row["price_set_id"]) },
+  { events: /^pricing\.price-rule\./, from: { table: "price_rule r join price p on p.id = r.price_id", select: "r.id, p.price_set_id" }, read: (row) => priceSet(row["price_set_id"]) },
+  {
+    events: /^(pricing\.price-list\.|POST \/admin\/price-lists\/:id$)/,
+    from: { entity: "price_list", fields: ["id", "prices.price_set_id"] },
+    read: (row) => each(row["prices"]).flatMap((price) => priceSet(price["price_set_id"])),
+  },
+  {
+    events: /^pricing\.price-list-rule\./,
+    from: { table: "price_list_rule r join price p on p.price_list_id = r.price_list_id", select: "r.id, p.price_set_id" },
+    read: (row) => priceSet(row["price_set_id"]),
+  },
+  { events: /^LinkProductVariantPriceSet\./, from: { entity: "product_variant_price_set", fields: ["id", "variant_id"] }, read: (row) => event("endcap.variant")(row["variant_id"]) },
+
+  // Stock.
+  { events: /^(inventory\.inventory-level|inventory-level)\./, from: { entity: "inventory_level", fields: ["id", "inventory_item.variants.id"] }, read: (row) => variants(row["inventory_item"]) },
+  { events: /^(inventory\.reservation-item|reservation-item)\./, from: { entity: "reservation", fields: ["id", "inventory_item.variants.id"] }, read: (row) => variants(row["inventory_item"]) },
+  { events: /^(inventory\.inventory-item|inventory-item)\./, from: { entity: "inventory_item", fields: ["id", "variants.id"] }, read: (row) => variants(row) },
+  { events: /^LinkProductVariantInventoryItem\./, from: { entity: "product_variant_inventory_item", fields: ["id", "variant_id"] }, read: (row) => stock(row["variant_id"]) },
+
+  // Rows of a product.
+  { events: /^product\.product-image\./, from: { entity: "product_image", fields: ["id", "product_id"] }, read: (row) => product(row["product_id"]) },
+  {
+    events: /^(product\.product-variant|product-variant)\.created$/,
+    from: { entity: "product_variant", fields: ["id", "product_id"] },
+    read: (row, { data }) => [...product(row["product_id"]), ...path("product-variants", data), ...list("product-variant")],
+  },
+  {
+    events: /^(product\.product-option|product-option)\.created$/,
+    from: { entity: "product_option", fields: ["id", "products.id"] },
+    read: (row, { data }) => [...each(row["products"]).flatMap((one) => product(one["id"])), ...path("product-options", data), ...list("option")],
+  },
+  {
+    events: /^product\.product-option-value\./,
+    from: { entity: "product_option_value", fields: ["id", "option.id", "option.products.id"] },
+    read: (row, { type, data }) => [
+      ...each(row["option"]?.["products"]).flatMap((one) => product(one["id"])),
+      ...(created(type) ? [] : event("endcap.row")(data["id"])),
+      ...event("endcap.row")(row["option"]?.["id"]),
+      ...list("option"),
+    ],
+  },
+  {
+    events: /^product\.product-product-option\./,
+    from: { table: "product_product_option", select: "id, product_id" },
+    read: (row) => [...product(row["product_id"]), ...list("option")],
+  },
+  {
+    events: /^product\.product-product-option-value\./,
+    from: { table: "product_product_option_value v join product_product_option o on o.id = v.product_product_option_id", select: "v.id, o.product_id" },
+    read: (row) => [...product(row["product_id"]), ...list("option")],
+  },
+
+  // Channels and keys. A request names the key by its token.
+  { events: /^LinkProductSalesChannel\./, from: { entity: "product_sales_channel", fields: ["id", "product_id"] }, read: (row) => event("endcap.product-channel")(row["product_id"]) },
+  { events: /^LinkPublishableApiKeySalesChannel\./, from: { entity: "publishable_api_key_sales_channel", fields: ["id", "api_key.token", "api_key.type"] }, read: (row) => keys(row["api_key"]) },
+  { events: /^api_key\.api-key\.(updated|deleted)$/, from: { entity: "api_key", fields: ["id", "type", "token"] }, read: (row) => keys(row) },
+  {
+    events: /^(sales_channel\.sales-channel|sales-channel)\.(updated|deleted)$/,
+    from: { entity: "sales_channel", fields: ["id", "publishable_api_keys.token", "publishable_api_keys.type"] },
+    read: (row) => keys(row["publishable_api_keys"]),
+  },
+
+  // A translation shows as the row that it translates.
+  { events: /^translation\./, from: { entity: "translation", fields: ["id", "reference_id"] }, read: (row) => event("endcap.row")(row["reference_id"]) },
+]
+
+function variants(item: Row | undefined): Event[] {
+  return each(item?.["variants"]).flatMap((variant) => stock(variant["id"]))
+}
+
+function path(kind: string, data: Record<string, string>): Event[] {
+  return data["id"] ? [{ type: "endcap.path", data: { path: `/store/${kind}/${data["id"]}` } }] : []
+}
+
+/** Rows asked for at once. */
+const ROWS_MAX = 500
+/** Events that one row may become; beyond it the event is sent as it is. */
+const WIDTH_MAX = 2_000
+
+/** Reads rows from the graph, or from a table that the graph does not know. The first column selected is the id. */
+export type Reader = { query: Query; table: (table: string, select: string, ids: string[]) => Promise<Row[]> }
+
+/** Replaces each event that names a row nobody sees by what is seen. */
+export async function resolve(events: Event[], reader: Reader, complain: (text: string) => void): Promise<Event[]> {
+  const groups = new Map<Rule | undefined, Event[]>()
+  for (const one of events) {
+    const rule = one.data["id"] === undefined ? undefined : RULES.find((rule) => rule.events.test(one.type))
+    groups.set(rule, [...(groups.get(rule) ?? []), one])
+  }
+  const found: Event[] = []
+  for (const [rule, group] of groups) {
+    if (!rule) {
+      found.push(...group)
+      continue
+    }
+    for (let at = 0; at < group.length; at += ROWS_MAX) {
+      found.push(...(await replace(rule, group.slice(at, at + ROWS_MAX), reader, complain)))
+    }
+  }
+  return found
+}
+
+async function replace(rule: Rule, group: Event[], reader: Reader, complain: (text: string) => void): Promise<Event[]> {
+  const ids = [...new Set(group.flatMap((one) => one.data["id"] ?? []))]
+  const rows = new Map<string, Row[]>()
+  try {
+    const { from } = rule
+    const read =
+      "entity" in from
+        ? (await reader.query.graph({ ...from, filters: { id: ids }, withDeleted: true })).data
+        : await reader.table(from.table, from.select, ids)
+    for (const row of read) rows.set(row["id"], [...(rows.get(row["id"]) ?? []), row])
+  } catch (error) {
+    complain(`what ${group[0]?.type} is about cannot be read, so endcap purges more than it must: ${error instanceof Error ? error.message : error}`)
+    return group
+  }
+  return group.flatMap((one) => {
+    const mine = rows.get(one.data["id"] ?? "")
+    const seen = mine?.flatMap((row) => rule.read(row, one))
+    return seen && seen.length <= WIDTH_MAX ? seen : [one]
+  })
+}

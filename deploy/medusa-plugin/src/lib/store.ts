@@ -1,0 +1,116 @@
+/** A body on its way to one endcap. Its id stays the same at each attempt, so that endcap takes it once. */
+export type Parcel = { id: string; target: string; body: string }
+
+/** Where parcels are kept until they were taken. Several processes may share one. */
+export interface Store {
+  /** Keeps parcels; from `delayMs` on they are due. One with a known id is only put off. */
+  put(parcels: Parcel[], delayMs: number): Promise<void>
+  /** Takes up to `most` that are due, the longest due first. Nobody else gets them for `leaseMs`. */
+  claim(target: string, most: number, leaseMs: number): Promise<Parcel[]>
+  /** Gives one back, due after `delayMs`. */
+  release(id: string, delayMs: number): Promise<void>
+  /** Forgets them: they were taken, or called off. */
+  drop(ids: string[]): Promise<void>
+  /** Forgets all of a target but those whose id begins so, and keeps this one instead. */
+  fold(parcel: Parcel, but: string): Promise<void>
+  /** How many a target has, without those whose id begins so. */
+  count(target: string, but: string): Promise<number>
+}
+
+/** Keeps parcels in this process. */
+export class MemoryStore implements Store {
+  readonly #rows = new Map<string, { parcel: Parcel; due: number }>()
+
+  constructor(private readonly now: () => number = Date.now) {}
+
+  async put(parcels: Parcel[], delayMs: number): Promise<void> {
+    for (const parcel of parcels) this.#rows.set(parcel.id, { parcel, due: this.now() + delayMs })
+  }
+
+  async claim(target: string, most: number, leaseMs: number): Promise<Parcel[]> {
+    const now = this.now()
+    const due = [...this.#rows.values()].filter((row) => row.parcel.target === target && row.due <= now)
+    const taken = due.sort((a, b) => a.due - b.due).slice(0, most)
+    for (const row of taken) row.due = now + leaseMs
+    return taken.map((row) => row.parcel)
+  }
+
+  async release(id: string, delayMs: number): Promise<void> {
+    const row = this.#rows.get(id)
+    if (row) row.due = this.now() + delayMs
+  }
+
+  async drop(ids: string[]): Promise<void> {
+    for (const id of ids) this.#rows.delete(id)
+  }
+
+  async fold(parcel: Parcel, but: string): Promise<void> {
+    const old = [...this.#rows.values()].filter((row) => row.parcel.target === parcel.target && !row.parcel.id.startsWith(but))
+    await this.drop(old.map((row) => row.parcel.id))
+    await this.put([parcel], 0)
+  }
+
+  async count(target: string, but: string): Promise<number> {
+    return [...this.#rows.values()].filter((row) => row.parcel.target === target && !row.parcel.id.startsWith(but)).length
+  }
+}
+
+/** Runs one SQL statement with `?` for its values: knex's `raw`. */
+export type Sql = (statement: string, values: unknown[]) => Promise<{ rows: Record<string, unknown>[] }>
+
+/** Keeps parcels in a table of the shop's database, for all its processes. */
+export class TableStore implements Store {
+  constructor(private readonly sql: Sql) {}
+
+  /** Makes the table where there is none, and forgets what nobody fetched for two days: no entry lives that long. */
+  async open(): Promise<void> {
+    await this.sql(
+      `create table if not exists endcap_outbox (
+         id text primary key, target text not null, body text not null,
+         due_at timestamptz not null, created_at timestamptz not null default now())`,
+      [],
+    )
+    await this.sql("create index if not exists endcap_outbox_due on endcap_outbox (target, due_at)", [])
+    await this.sql("delete from endcap_outbox where created_at < now() - interval '2 days'", [])
+  }
+
+  async put(parcels: Parcel[], delayMs: number): Promise<void> {
+    const row = "(?, ?, ?, now() + ? * interval '1 ms')"
+    await this.sql(
+      `insert into endcap_outbox (id, target, body, due_at) values ${parcels.map(() => row).join(", ")}
+       on conflict (id) do update set due_at = excluded.due_at`,
+      parcels.flatMap((parcel) => [parcel.id, parcel.target, parcel.body, delayMs]),
+    )
+  }
+
+  async claim(target: string, most: number, leaseMs: number): Promise<Parcel[]> {
+    const { rows } = await this.sql(
+      `update endcap_outbox set due_at = now() + ? * interval '1 ms' where id in (
+         select id from endcap_outbox where target = ? and due_at <= now()
+         order by due_at limit ? for update skip locked) returning id, target, body`,
+      [leaseMs, target, most],
+    )
+    return rows as Parcel[]
+  }
+
+  async release(id: string, delayMs: number): Promise<void> {
+    await this.sql("update endcap_outbox set due_at = now() + ? * interval '1 ms' where id = ?", [delayMs, id])
+  }
+
+  async drop(ids: string[]): Promise<void> {
+    await this.sql(`delete from endcap_outbox where id in (${ids.map(() => "?").join(", ")})`, ids)
+  }
+
+  async fold(parcel: Parcel, but: string): Promise<void> {
+    await this.put([parcel], 0)
+    await this.sql("delete from endcap_outbox where target = ? and id <> ? and not starts_with(id, ?)", [parcel.target, parcel.id, but])
+  }
+
+  async count(target: string, but: string): Promise<number> {
+    const { rows } = await this.sql(
+      "select count(*)::int as n from endcap_outbox where target = ? and not starts_with(id, ?)",
+      [target, but],
+    )
+    return Number(rows[0]?.["n"] ?? 0)
+  }
+}

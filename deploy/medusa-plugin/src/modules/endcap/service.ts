@@ -1,0 +1,92 @@
+import { clear } from "../../lib/caching"
+import { deliver } from "../../lib/deliver"
+import { Options, settings } from "../../lib/options"
+import { Log, Outbox } from "../../lib/outbox"
+import { Reporter, Status } from "../../lib/reporter"
+import { resolve, Row } from "../../lib/resolve"
+import { MemoryStore, Sql, Store, TableStore } from "../../lib/store"
+import { Written } from "../../lib/admin"
+
+/** Medusa's container of everything. */
+export type Container = { resolve(name: string, options?: { allowUnregistered?: boolean }): any }
+
+const DOES_NOTHING = () => {}
+
+/** The module: it lives as long as the application does, and never lets an error out into the shop. */
+export default class EndcapService {
+  #reporter?: Reporter
+  #bus?: { removeInterceptor?(interceptor: unknown): void }
+  readonly #intercept = (event: { name: string; data: unknown }) => this.#reporter?.event(event.name, event.data)
+
+  readonly __hooks = {
+    onApplicationStart: () => this.#start(),
+    onApplicationPrepareShutdown: () => this.#stop(),
+  }
+
+  constructor(
+    _cradle: unknown,
+    private readonly options: Options = {},
+  ) {}
+
+  /** An admin request begins that may write; call what is returned when it has ended. */
+  begins(): (written?: Written) => void {
+    return this.#reporter?.begins() ?? DOES_NOTHING
+  }
+
+  /** What waits to be taken. Undefined while the plugin is off. */
+  async status(): Promise<Status | undefined> {
+    return this.#reporter?.status()
+  }
+
+  async #start(): Promise<void> {
+    const { container } = require("@medusajs/framework") as { container: Container }
+    const log = container.resolve("logger") as Log
+    try {
+      this.#reporter = await build(this.options, container, log)
+      this.#bus = container.resolve("event_bus")
+      // Called when a workflow has committed, in the process that did, before any queue; subscribers come later.
+      ;(this.#bus as any).addInterceptor(this.#intercept)
+    } catch (error) {
+      log.error(`endcap: the plugin is off, and caches learn of changes by age alone: ${error instanceof Error ? error.message : error}`)
+    }
+  }
+
+  async #stop(): Promise<void> {
+    this.#bus?.removeInterceptor?.(this.#intercept)
+    await this.#reporter?.stop()
+    this.#reporter = undefined
+  }
+}
+
+async function build(options: Options, container: Container, log: Log): Promise<Reporter> {
+  const { targets, key, sends, outbox } = settings(options, process.env)
+  const knex = container.resolve("__pg_connection__") as { raw: Sql }
+  const sql: Sql = (statement, values) => knex.raw(statement, values)
+  const keeper = new Outbox(targets, await store(outbox, sql, log), (parcel) => deliver(parcel.target, key, parcel.id, parcel.body), log)
+  keeper.start()
+  const table = async (table: string, select: string, ids: string[]) =>
+    (await sql(`select ${select} from ${table} where ${select.split(",")[0]} = any(?)`, [ids])).rows as Row[]
+  const reader = { query: container.resolve("query"), table }
+  const caching = container.resolve("caching", { allowUnregistered: true })
+  const complaints = new Set<string>()
+  const complain = (text: string) => {
+    if (complaints.size < 100 && !complaints.has(text)) log.warn(`endcap: ${text}`)
+    complaints.add(text)
+  }
+  return new Reporter(
+    { sends, resolve: (events) => resolve(events, reader, complain), clear: (events) => clear(caching, events), log },
+    keeper,
+  )
+}
+
+async function store(kind: "table" | "memory", sql: Sql, log: Log): Promise<Store> {
+  if (kind === "memory") return new MemoryStore()
+  const table = new TableStore(sql)
+  try {
+    await table.open()
+    return table
+  } catch (error) {
+    log.warn(`endcap: the table endcap_outbox cannot be made, so what is not delivered is lost with this process (see the README): ${error instanceof Error ? error.message : error}`)
+    return new MemoryStore()
+  }
+}

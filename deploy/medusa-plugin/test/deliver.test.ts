@@ -1,0 +1,69 @@
+import assert from "node:assert/strict"
+import { createServer, IncomingHttpHeaders } from "node:http"
+import { AddressInfo } from "node:net"
+import { test } from "node:test"
+import { deliver, Outcome } from "../src/lib/deliver"
+import { secretKey, signed } from "../src/lib/sign"
+
+const KEY = secretKey("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+
+/** What a delivery becomes when endcap answers so. */
+async function answered(status: number, headers: Record<string, string> = {}, text = "{}"): Promise<[Outcome, IncomingHttpHeaders, string]> {
+  let seen: [IncomingHttpHeaders, string] = [{}, ""]
+  const server = createServer((req, res) => {
+    const chunks: Buffer[] = []
+    req.on("data", (chunk) => chunks.push(chunk))
+    req.on("end", () => {
+      seen = [req.headers, Buffer.concat(chunks).toString()]
+      res.writeHead(status, headers).end(status === 204 ? undefined : text)
+    })
+  })
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening))
+  try {
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/hooks/default`
+    return [await deliver(url, KEY, "msg_1", '{"events":[]}'), ...seen]
+  } finally {
+    server.close()
+    server.closeAllConnections()
+  }
+}
+
+test("a delivery is signed over its body, and taken when endcap says so", async () => {
+  const [outcome, headers, body] = await answered(200)
+  assert.deepEqual(outcome, { kind: "taken" })
+  const expected = signed(KEY, "msg_1", Number(headers["webhook-timestamp"]), body)
+  assert.equal(headers["webhook-signature"], expected["webhook-signature"])
+  // In the journal of a node whose Redis is away; and taken before, when only the answer was lost.
+  for (const [status, text] of [[202, '{"durable":"journal"}'], [204, ""], [409, "{}"]] as const) {
+    assert.deepEqual((await answered(status, {}, text))[0], { kind: "taken" }, String(status))
+  }
+})
+
+test("each refusal says what to do", async () => {
+  const check = async (status: number, headers: Record<string, string>, expected: RegExp, kind: string, after?: number) => {
+    const [outcome] = await answered(status, headers)
+    assert.equal(outcome.kind, kind)
+    assert.match("why" in outcome ? outcome.why : "", expected)
+    assert.equal("after" in outcome ? outcome.after : undefined, after)
+  }
+  await check(503, { "retry-after": "2" }, /Redis/, "later", 2_000)
+  await check(503, { "retry-after": "99999" }, /Redis/, "later", 60_000)
+  await check(503, { "retry-after": "soon" }, /Redis/, "later")
+  await check(401, {}, /secret .* webhook_secret/, "later")
+  await check(401, { date: new Date(Date.now() - 600_000).toUTCString() }, /clock .* 600 s|clock .* 599 s|clock .* 601 s/, "later")
+  await check(404, {}, /hooks/, "later")
+  await check(302, { location: "/login" }, /answers 302/, "later")
+  await check(500, {}, /answers 500/, "later")
+  await check(400, {}, /one version/, "refused")
+  await check(413, {}, /^$/, "large")
+})
+
+test("nobody there is said in words", async () => {
+  const server = createServer()
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening))
+  const { port } = server.address() as AddressInfo
+  await new Promise((closed) => server.close(closed))
+  const outcome = await deliver(`http://127.0.0.1:${port}/hooks/default`, KEY, "msg_1", "{}")
+  assert.equal(outcome.kind, "later")
+  assert.match((outcome as { why: string }).why, /ECONNREFUSED.*is endcap running/)
+})

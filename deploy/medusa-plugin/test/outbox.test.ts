@@ -1,0 +1,177 @@
+import assert from "node:assert/strict"
+import { mock, test } from "node:test"
+import { Outcome } from "../src/lib/deliver"
+import { bodies } from "../src/lib/events"
+import { Outbox, PARCELS_MAX } from "../src/lib/outbox"
+import { MemoryStore, Parcel, Store } from "../src/lib/store"
+
+const A = "http://a/hooks/default"
+const B = "http://b/hooks/default"
+const TAKEN: Outcome = { kind: "taken" }
+const LATER: Outcome = { kind: "later", why: "cannot be reached" }
+
+/** An outbox whose deliveries are answered by hand, under a clock that stands still. */
+class Stage {
+  now = 0
+  readonly sent: { parcel: Parcel; answer: (outcome: Outcome) => void }[] = []
+  readonly lines: string[] = []
+  readonly log = { info: this.#line("info"), warn: this.#line("warn"), error: this.#line("error") }
+  readonly outbox: Outbox
+
+  constructor(targets = [A], readonly store: Store = new MemoryStore(() => this.now)) {
+    mock.timers.enable({ apis: ["setTimeout", "setInterval"] })
+    const send = (parcel: Parcel) => new Promise<Outcome>((answer) => this.sent.push({ parcel, answer }))
+    this.outbox = new Outbox(targets, store, send, this.log, () => 1)
+  }
+
+  #line(level: string) {
+    return (text: string) => void this.lines.push(`${level} ${text}`)
+  }
+
+  /** Lets everything happen that needs no time. */
+  async settle(): Promise<void> {
+    for (let at = 0; at < 50; at++) await new Promise((done) => setImmediate(done))
+  }
+
+  async pass(ms: number): Promise<void> {
+    this.now += ms
+    mock.timers.tick(ms)
+    await this.settle()
+  }
+
+  async answer(outcome: Outcome): Promise<Parcel> {
+    await this.settle()
+    const { parcel, answer } = this.sent.shift() ?? assert.fail("nothing was sent")
+    answer(outcome)
+    await this.settle()
+    return parcel
+  }
+
+  async pending(): Promise<number[]> {
+    return (await this.outbox.status()).map((target) => target.pending)
+  }
+}
+
+function staged(name: string, run: (stage: Stage) => Promise<void>, stage = () => new Stage()): void {
+  test(name, async () => {
+    try {
+      await run(stage())
+    } finally {
+      mock.timers.reset()
+    }
+  })
+}
+
+staged("what is taken is forgotten, by each endcap apart", async (stage) => {
+  await stage.outbox.add(["x"])
+  const parcels = [await stage.answer(TAKEN), stage.sent[0]!.parcel]
+  assert.deepEqual(parcels.map(({ target, body }) => [target, body]), [[A, "x"], [B, "x"]])
+  assert.deepEqual(await stage.pending(), [0, 1])
+}, () => new Stage([A, B]))
+
+staged("what was not taken is sent again with its id, after pauses that double", async (stage) => {
+  await stage.outbox.add(["x"])
+  const first = await stage.answer(LATER)
+  assert.deepEqual(await stage.pending(), [1])
+  assert.match(stage.lines.join(), /warn endcap: http:\/\/a.* cannot be reached/)
+  for (const pause of [200, 400, 800]) {
+    await stage.pass(pause - 1)
+    assert.equal(stage.sent.length, 0, `${pause}`)
+    await stage.pass(1)
+    assert.equal((await stage.answer(pause === 800 ? TAKEN : LATER)).id, first.id)
+  }
+  assert.deepEqual(await stage.pending(), [0])
+  assert.equal(stage.lines.filter((line) => line.startsWith("warn")).length, 1, "said once")
+  assert.match(stage.lines.at(-1)!, /takes deliveries again/)
+})
+
+staged("endcap is believed when it says when to come again", async (stage) => {
+  await stage.outbox.add(["x"])
+  await stage.answer({ kind: "later", why: "busy", after: 7_000 })
+  await stage.pass(6_999)
+  assert.equal(stage.sent.length, 0)
+  await stage.pass(1)
+  assert.equal(stage.sent.length, 1)
+})
+
+staged("a target that fails is probed with one delivery, and nothing waits behind the one that failed", async (stage) => {
+  await stage.outbox.add(["x"])
+  await stage.answer(LATER)
+  await stage.outbox.add(["y"])
+  await stage.pass(200)
+  assert.equal(stage.sent.length, 1)
+  assert.equal((await stage.answer(TAKEN)).body, "y")
+  assert.equal((await stage.answer(TAKEN)).body, "x")
+})
+
+staged("what is too large goes in halves, and what is refused is not sent again", async (stage) => {
+  await stage.outbox.add(bodies([{ type: "a", data: { id: "1" } }, { type: "a", data: { id: "2" } }]))
+  await stage.answer({ kind: "large" })
+  const parts = [await stage.answer(TAKEN), await stage.answer({ kind: "refused", why: "does not understand" })]
+  assert.deepEqual(parts.map((part) => JSON.parse(part.body).events[0].data[0].id).sort(), ["1", "2"])
+  assert.deepEqual(await stage.pending(), [0])
+  assert.match(stage.lines.join(), /error .*does not understand/)
+})
+
+staged("beyond its bound the outbox says everything in one delivery", async (stage) => {
+  await stage.outbox.add(["x"])
+  await stage.answer(LATER)
+  await stage.outbox.add(Array.from({ length: PARCELS_MAX }, (_, at) => String(at)))
+  await stage.settle()
+  assert.deepEqual(await stage.pending(), [1])
+  await stage.pass(200)
+  assert.equal((await stage.answer(TAKEN)).body, '{"events":[{"type":"endcap.everything","data":[{}]}]}')
+})
+
+staged("a process that dies with work in hand leaves a parcel that says everything", async (stage) => {
+  await stage.outbox.alive()
+  assert.deepEqual(await stage.pending(), [0], "it is not counted")
+  await stage.pass(29_999)
+  await stage.outbox.alive()
+  const heir = new Outbox([A], stage.store, async (parcel) => (stage.sent.push({ parcel, answer: () => {} }), TAKEN), stage.log)
+  await stage.pass(29_999)
+  heir.start()
+  await stage.settle()
+  assert.equal(stage.sent.length, 0, "put off")
+  await stage.pass(5_000)
+  assert.match(stage.sent[0]!.parcel.body, /endcap.everything/)
+  await heir.stop()
+})
+
+staged("a process that is done calls its dead man's parcel off", async (stage) => {
+  await stage.outbox.alive()
+  await stage.outbox.idle()
+  await stage.pass(60_000)
+  stage.outbox.start()
+  await stage.settle()
+  assert.equal(stage.sent.length, 0)
+})
+
+staged("another process sends what one left behind, once its lease is over", async (stage) => {
+  await stage.outbox.add(["x"])
+  await stage.settle()
+  assert.equal(stage.sent.length, 1, "under way, never answered")
+  const heir = new Outbox([A], stage.store, async (parcel) => (stage.sent.push({ parcel, answer: () => {} }), TAKEN), stage.log)
+  heir.start()
+  await stage.pass(25_000)
+  assert.equal(stage.sent.length, 1)
+  await stage.pass(5_000)
+  assert.equal(stage.sent[1]!.parcel.id, stage.sent[0]!.parcel.id)
+  await heir.stop()
+})
+
+staged(
+  "without its table the outbox keeps parcels in memory, and says so once",
+  async (stage) => {
+    await stage.outbox.add(["x"])
+    await stage.outbox.add(["y"])
+    assert.equal((await stage.answer(TAKEN)).body, "x")
+    assert.equal((await stage.answer(TAKEN)).body, "y")
+    assert.equal(stage.lines.length, 1)
+    assert.match(stage.lines[0]!, /table cannot be reached.*gone/)
+  },
+  () => {
+    const gone = async () => Promise.reject(new Error("gone"))
+    return new Stage([A], { put: gone, claim: gone, release: gone, drop: gone, fold: gone, count: gone })
+  },
+)

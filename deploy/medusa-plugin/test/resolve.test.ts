@@ -1,0 +1,85 @@
+import assert from "node:assert/strict"
+import { test } from "node:test"
+import { clear } from "../src/lib/caching"
+import { Event } from "../src/lib/events"
+import { Reader, resolve, Row } from "../src/lib/resolve"
+
+/** Resolves against rows by entity or table. */
+async function seen(rows: Record<string, Row[]>, ...events: [string, string][]): Promise<[Event[], string[]]> {
+  const complaints: string[] = []
+  const find = (name: string, ids: string[]) => {
+    const found = rows[name]
+    if (!found) throw new Error(`no ${name}`)
+    return found.filter((row) => ids.includes(row["id"]))
+  }
+  const reader: Reader = {
+    query: { graph: async ({ entity, filters, withDeleted }) => (assert.ok(withDeleted), { data: find(entity, filters.id) }) },
+    table: async (table, _, ids) => find(table.split(" ")[0]!, ids),
+  }
+  const told = events.map(([type, id]) => ({ type, data: { id } }))
+  return [await resolve(told, reader, (text) => complaints.push(text)), complaints]
+}
+
+const said = (events: Event[]) => events.map(({ type, data }) => `${type} ${Object.values(data).join()}`)
+
+test("rows that nobody sees become the rows that an answer shows", async () => {
+  const product = { products: [{ id: "prod_1" }, { id: "prod_2" }] }
+  const rows: Record<string, Row[]> = {
+    price: [{ id: "price_1", price_set_id: "pset_1" }],
+    price_list: [{ id: "plist_1", prices: [{ price_set_id: "pset_1" }, { price_set_id: "pset_2" }] }],
+    price_rule: [{ id: "prule_1", price_set_id: "pset_3" }],
+    product_variant_price_set: [{ id: "pvps_1", variant_id: "variant_1" }],
+    inventory_level: [{ id: "ilev_1", inventory_item: { variants: [{ id: "variant_1" }, { id: "variant_2" }] } }],
+    reservation: [{ id: "resitem_1", inventory_item: { variants: { id: "variant_1" } } }],
+    inventory_item: [{ id: "iitem_1", variants: [] }],
+    product_image: [{ id: "img_1", product_id: "prod_1" }],
+    product_variant: [{ id: "variant_1", product_id: "prod_1" }],
+    product_option_value: [{ id: "optval_1", option: { id: "opt_1", ...product } }],
+    product_product_option: [{ id: "prodopt_1", product_id: "prod_1" }],
+    product_sales_channel: [{ id: "prodsc_1", product_id: "prod_1" }],
+    publishable_api_key_sales_channel: [{ id: "pksc_1", api_key: { token: "pk_1" } }],
+    api_key: [{ id: "apk_1", type: "publishable", token: "pk_1" }, { id: "apk_2", type: "secret", token: "sk_1" }],
+    sales_channel: [{ id: "sc_1", publishable_api_keys: [{ token: "pk_1", type: "publishable" }, { token: "pk_2", type: "publishable" }] }],
+    translation: [{ id: "trans_1", reference_id: "prod_1" }],
+  }
+  const check = async (type: string, id: string, ...expected: string[]) =>
+    assert.deepEqual(said((await seen(rows, [type, id]))[0]), expected, type)
+  await check("pricing.price.created", "price_1", "endcap.price-set pset_1")
+  await check("pricing.price-rule.created", "prule_1", "endcap.price-set pset_3")
+  await check("pricing.price-list.deleted", "plist_1", "endcap.price-set pset_1", "endcap.price-set pset_2")
+  await check("POST /admin/price-lists/:id", "plist_1", "endcap.price-set pset_1", "endcap.price-set pset_2")
+  await check("LinkProductVariantPriceSet.attached", "pvps_1", "endcap.variant variant_1")
+  await check("inventory.inventory-level.updated", "ilev_1", "endcap.stock variant_1", "endcap.stock variant_2")
+  await check("reservation-item.created", "resitem_1", "endcap.stock variant_1")
+  await check("inventory-item.updated", "iitem_1")
+  await check("product.product-image.created", "img_1", "endcap.product prod_1")
+  await check("product-variant.created", "variant_1", "endcap.product prod_1", "endcap.path /store/product-variants/variant_1", "endcap.list product-variant")
+  await check("product.product-option-value.updated", "optval_1", "endcap.product prod_1", "endcap.product prod_2", "endcap.row optval_1", "endcap.row opt_1", "endcap.list option")
+  await check("product.product-product-option.created", "prodopt_1", "endcap.product prod_1", "endcap.list option")
+  await check("LinkProductSalesChannel.detached", "prodsc_1", "endcap.product-channel prod_1")
+  await check("LinkPublishableApiKeySalesChannel.attached", "pksc_1", "endcap.key pk_1")
+  await check("api_key.api-key.updated", "apk_1", "endcap.key pk_1")
+  await check("api_key.api-key.updated", "apk_2")
+  await check("sales-channel.deleted", "sc_1", "endcap.key pk_1", "endcap.key pk_2")
+  await check("translation.updated", "trans_1", "endcap.row prod_1")
+  await check("product.updated", "prod_1", "product.updated prod_1")
+})
+
+test("a row that is gone or cannot be read goes as it is: wider, never narrower", async () => {
+  assert.deepEqual(said((await seen({ price: [] }, ["pricing.price.deleted", "price_9"]))[0]), ["pricing.price.deleted price_9"])
+  const [events, complaints] = await seen({}, ["pricing.price.deleted", "price_9"])
+  assert.deepEqual(said(events), ["pricing.price.deleted price_9"])
+  assert.match(complaints.join(), /cannot be read.*no price/)
+  const wide = [{ id: "plist_1", prices: Array.from({ length: 5_000 }, (_, at) => ({ price_set_id: `pset_${at}` })) }]
+  assert.deepEqual(said((await seen({ price_list: wide }, ["pricing.price-list.updated", "plist_1"]))[0]), ["pricing.price-list.updated plist_1"])
+})
+
+test("Medusa's own cache forgets its lists after what it cannot have heard of, and only then", async () => {
+  const cleared: string[][] = []
+  const caching = { clear: async ({ tags }: { tags: string[] }) => void cleared.push(tags) }
+  await clear(caching, [{ type: "product.updated", data: { id: "prod_1" } }])
+  await clear(undefined, [{ type: "POST /admin/price-lists/:id", data: {} }])
+  assert.deepEqual(cleared, [])
+  await clear(caching, [{ type: "POST /admin/price-lists/:id", data: {} }])
+  assert.deepEqual(cleared, [["Product:list:*", "ProductVariant:list:*"]])
+})

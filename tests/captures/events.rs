@@ -30,17 +30,28 @@ struct Emitted {
 const FULL: &str = "*variants.calculated_price,%2Bvariants.inventory_quantity,*variants.images,*variants.options,\
     %2Bmetadata,*tags,*categories,*collection,*type,*images,*options,*options.values";
 
-/// Changes without any event: the preset says so, and leaves them to the TTL.
-const SILENT: [&str; 8] = [
-    "category: add products back",
-    "category: remove products",
-    "image: variants",
-    "price list: end date in the past",
-    "price list: end date off",
-    "price list: to active",
-    "price list: to draft",
-    "variant: images",
+/// Changes without any event, and what the plugin says of them: an event and its data.
+const SILENT: [(&str, &str, &[(&str, &str)]); 8] = [
+    ("category: add products back", CATEGORY_PRODUCTS, &[("id", "pcat_ROW"), ("named", "prod_ROW")]),
+    ("category: remove products", CATEGORY_PRODUCTS, &[("id", "pcat_ROW"), ("named", "prod_ROW")]),
+    (
+        "image: variants",
+        "POST:/admin/products/:id/images/:id/variants/batch",
+        &[("id", "prod_ROW"), ("img", "img_ROW"), ("named", "variant_ROW")],
+    ),
+    ("price list: end date in the past", PRICE_LIST, &[("id", "plist_ROW")]),
+    ("price list: end date off", PRICE_LIST, &[("id", "plist_ROW")]),
+    ("price list: to active", PRICE_LIST, &[("id", "plist_ROW")]),
+    ("price list: to draft", PRICE_LIST, &[("id", "plist_ROW")]),
+    (
+        "variant: images",
+        "POST:/admin/products/:id/variants/:id/images/batch",
+        &[("id", "prod_ROW"), ("variant", "variant_ROW"), ("named", "img_ROW")],
+    ),
 ];
+/// As it goes where the list's prices cannot be read; the oracle in tests/medusa tries what it becomes otherwise.
+const PRICE_LIST: &str = "POST:/admin/price-lists/:id";
+const CATEGORY_PRODUCTS: &str = "POST:/admin/product-categories/:id/products";
 
 /// The request of a probe, where rows are `ROW`, and captures that together show the kinds which its answer shows.
 fn probe(name: &str) -> Option<(String, &'static [&'static str])> {
@@ -102,34 +113,42 @@ fn tags(target: &str, shape: &[&str]) -> BTreeSet<TagHash> {
     tags.finish(TAGS_MAX).0.iter().copied().collect()
 }
 
+/// The tags that an event purges.
+fn purged(event: &Event) -> BTreeSet<TagHash> {
+    let rule = find_rule(&medusa().events, &event.name).cloned().unwrap_or_else(|| panic!("{}", event.name));
+    expand(&rule, event).0.iter().map(|(tag, _)| TagHash::of(tag)).collect()
+}
+
 #[test]
 fn the_events_of_each_recorded_change_purge_every_answer_that_changed() {
     let mutations: Vec<Mutation> = serde_json::from_str(&text("events.json")).unwrap();
     let mut missed: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let (mut proven, mut silent) = (0, BTreeSet::new());
     for mutation in &mutations {
-        if mutation.events.is_empty() && mutation.changed.iter().any(|changed| probe(changed).is_some()) {
-            silent.insert(mutation.label.as_str());
-            continue;
-        }
-        let mut purged = BTreeSet::new();
+        let seen: Vec<_> =
+            mutation.changed.iter().filter_map(|changed| Some((changed.as_str(), probe(changed)?))).collect();
+        let mut gone = BTreeSet::new();
         for emitted in &mutation.events {
             let id = emitted.payload.as_str().or_else(|| emitted.payload["id"].as_str());
             let id = id.map(|id| format!("{}_ROW", kind(id)));
             let data = id.map(|id| [("id".to_owned(), id.into())].into_iter().collect());
-            let event = Event { name: emitted.name.clone(), data: data.into_iter().collect() };
-            let rule = find_rule(&medusa().events, &event.name).cloned().unwrap_or_else(|| panic!("{}", event.name));
-            purged.extend(expand(&rule, &event).0.iter().map(|(tag, _)| TagHash::of(tag)));
+            gone.extend(purged(&Event { name: emitted.name.clone(), data: data.into_iter().collect() }));
         }
-        for changed in &mutation.changed {
-            let Some((target, shape)) = probe(changed) else { continue };
-            if tags(&target, shape).is_disjoint(&purged) {
+        if mutation.events.is_empty() && !seen.is_empty() {
+            silent.insert(mutation.label.as_str());
+            let told = SILENT.iter().find(|(label, ..)| *label == mutation.label);
+            let (_, name, data) = told.unwrap_or_else(|| panic!("nobody tells of {}", mutation.label));
+            let data = data.iter().map(|(field, id)| ((*field).to_owned(), (*id).into())).collect();
+            gone = purged(&Event { name: (*name).to_owned(), data: vec![data] });
+        }
+        for (changed, (target, shape)) in seen {
+            if tags(&target, shape).is_disjoint(&gone) {
                 missed.entry(&mutation.label).or_default().push(changed);
             } else {
                 proven += 1;
             }
         }
     }
-    assert_eq!((missed, proven), (BTreeMap::new(), 296));
-    assert_eq!(silent, BTreeSet::from(SILENT));
+    assert_eq!((missed, proven), (BTreeMap::new(), 330));
+    assert_eq!(silent, SILENT.iter().map(|(label, ..)| *label).collect());
 }

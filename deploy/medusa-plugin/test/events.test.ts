@@ -38,22 +38,22 @@ test("a finished request is told by its route, the ids of its path, and each id 
   const check = (method: string, path: string, body: unknown, expected: Event[]) =>
     assert.deepEqual(adminEvents({ method, path, body, status: 200 }), expected)
   check("POST", `/admin/price-lists/plist_${ROW}?fields=id`, { status: "draft" }, [
-    { type: "POST /admin/price-lists/:id", data: { id: `plist_${ROW}`, plist: `plist_${ROW}` } },
+    { type: "POST:/admin/price-lists/:id", data: { id: `plist_${ROW}`, plist: `plist_${ROW}` } },
   ])
-  const route = "POST /admin/products/:id/variants/:id/images/batch"
+  const route = "POST:/admin/products/:id/variants/:id/images/batch"
   const base = { id: `prod_${ROW}`, prod: `prod_${ROW}`, variant: `variant_${OTHER}` }
   check("POST", `/admin/products/prod_${ROW}/variants/variant_${OTHER}/images/batch`, { add: [`img_${ROW}`], remove: [`img_${OTHER}`] }, [
     { type: route, data: { ...base, named: `img_${ROW}` } },
     { type: route, data: { ...base, named: `img_${OTHER}` } },
   ])
-  check("DELETE", "/admin/uploads/x", undefined, [{ type: "DELETE /admin/uploads/x", data: {} }])
+  check("DELETE", "/admin/uploads/x", undefined, [{ type: "DELETE:/admin/uploads/x", data: {} }])
 })
 
 test("a request that failed names what it may have touched, and one with too many ids cannot be told", () => {
   const failed = { method: "POST", path: `/admin/products/prod_${ROW}`, body: { a: [{ id: `variant_${OTHER}` }] }, status: 400 }
   assert.deepEqual(adminEvents(failed), [
-    one("failed POST /admin/products/:id", `prod_${ROW}`),
-    one("failed POST /admin/products/:id", `variant_${OTHER}`),
+    one("failed:POST:/admin/products/:id", `prod_${ROW}`),
+    one("failed:POST:/admin/products/:id", `variant_${OTHER}`),
   ])
   assert.deepEqual(adminEvents({ method: "POST", path: "/admin/products", body: {}, status: 400 }), [])
   const ids = Array.from({ length: IDS_MAX + 2 }, (_, at) => `prod_${String(at).padStart(26, "0")}`)

@@ -119,3 +119,35 @@ staged("the middleware reports when the handler is done, and only for who was le
   assert.equal(sent.length, 1)
   assert.equal(nexts, 2)
 })
+
+staged("an edit of a product's content is told as such, and nothing that the shop's own code did besides", async () => {
+  const { reporter, sent, settle } = stage()
+  const emit = (...names: string[]) => names.forEach((name) => reporter.event(name, { id: `prod_${ROW}` }))
+  const handle = async (path: string, body: unknown, ...names: string[]): Promise<unknown> => {
+    const response = Object.assign(new EventEmitter(), { statusCode: 200, writableEnded: true })
+    const request = { method: "POST", originalUrl: path, body, scope: { resolve: () => reporter } }
+    // Emitted by what the handler began, as a workflow does.
+    await new Promise<void>((done) => report(request, response as never, () => setImmediate(() => (emit(...names), done()))))
+    response.emit("close")
+    await settle(25)
+    return (sent.splice(0) as { type: string }[][]).flat().map(({ type }) => type)
+  }
+  const P = `/admin/products/prod_${ROW}`
+  const both = ["product.product.updated", "product.updated"]
+  const content = ["endcap.product-content"]
+  assert.deepEqual(await handle(`${P}?fields=id`, { title: "x", metadata: {} }, ...both), content)
+  assert.deepEqual(await handle("/admin/products/batch", { update: [{ id: `prod_${ROW}`, title: "x" }] }, "product.updated"), content)
+  assert.deepEqual(await handle(P, { title: "x" }, ...both, "product.updated"), [...content, "product.updated"], "a hook wrote too")
+  assert.deepEqual(await handle(P, { title: "x" }, "product-variant.updated"), ["product-variant.updated"])
+  for (const [path, body] of [
+    [P, { title: "x", status: "draft" }],
+    [P, { title: "x", additional_data: { shelf: 1 } }],
+    [P, undefined],
+    ["/admin/products/batch", { update: [{ id: `prod_${ROW}`, title: "x" }], delete: ["prod_2"] }],
+    ["/admin/products/batch", { update: [{ id: "prod_2", title: "x" }] }],
+    [`${P}/variants`, { title: "x" }],
+    ["/admin/collections/x/products", { add: [`prod_${ROW}`] }],
+  ] as const) {
+    assert.deepEqual(await handle(path, body, "product.updated"), ["product.updated"], `${path} ${JSON.stringify(body)}`)
+  }
+})

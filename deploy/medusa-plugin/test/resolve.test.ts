@@ -36,7 +36,8 @@ test("rows that nobody sees become the rows that an answer shows", async () => {
     product_variant: [{ id: "variant_1", product_id: "prod_1" }],
     product_option_value: [{ id: "optval_1", option: { id: "opt_1", ...product } }],
     product_product_option: [{ id: "prodopt_1", product_id: "prod_1" }],
-    product_sales_channel: [{ id: "prodsc_1", product_id: "prod_1" }],
+    product: [{ id: "prod_1", status: "published" }, { id: "prod_2", status: "draft" }],
+    product_sales_channel: [{ id: "prodsc_1", product_id: "prod_1" }, { id: "prodsc_2", product_id: "prod_2", product: { status: "draft" } }],
     publishable_api_key_sales_channel: [{ id: "pksc_1", api_key: { token: "pk_1" } }],
     api_key: [{ id: "apk_1", type: "publishable", token: "pk_1" }, { id: "apk_2", type: "secret", token: "sk_1" }],
     sales_channel: [{ id: "sc_1", publishable_api_keys: [{ token: "pk_1", type: "publishable" }, { token: "pk_2", type: "publishable" }] }],
@@ -47,7 +48,7 @@ test("rows that nobody sees become the rows that an answer shows", async () => {
   await check("pricing.price.created", "price_1", "endcap.price-set pset_1")
   await check("pricing.price-rule.created", "prule_1", "endcap.price-set pset_3")
   await check("pricing.price-list.deleted", "plist_1", "endcap.price-set pset_1", "endcap.price-set pset_2")
-  await check("POST /admin/price-lists/:id", "plist_1", "endcap.price-set pset_1", "endcap.price-set pset_2")
+  await check("POST:/admin/price-lists/:id", "plist_1", "endcap.price-set pset_1", "endcap.price-set pset_2")
   await check("LinkProductVariantPriceSet.attached", "pvps_1", "endcap.variant variant_1")
   await check("inventory.inventory-level.updated", "ilev_1", "endcap.stock variant_1", "endcap.stock variant_2")
   await check("reservation-item.created", "resitem_1", "endcap.stock variant_1")
@@ -56,7 +57,10 @@ test("rows that nobody sees become the rows that an answer shows", async () => {
   await check("product-variant.created", "variant_1", "endcap.product prod_1", "endcap.path /store/product-variants/variant_1", "endcap.list product-variant")
   await check("product.product-option-value.updated", "optval_1", "endcap.product prod_1", "endcap.product prod_2", "endcap.row optval_1", "endcap.row opt_1", "endcap.list option")
   await check("product.product-product-option.created", "prodopt_1", "endcap.product prod_1", "endcap.list option")
+  await check("product.created", "prod_1", "product.created prod_1")
+  await check("product.product.created", "prod_2", "endcap.path /store/products/prod_2")
   await check("LinkProductSalesChannel.detached", "prodsc_1", "endcap.product-channel prod_1")
+  await check("LinkProductSalesChannel.attached", "prodsc_2", "endcap.product prod_2")
   await check("LinkPublishableApiKeySalesChannel.attached", "pksc_1", "endcap.key pk_1")
   await check("api_key.api-key.updated", "apk_1", "endcap.key pk_1")
   await check("api_key.api-key.updated", "apk_2")
@@ -78,8 +82,8 @@ test("Medusa's own cache forgets its lists after what it cannot have heard of, a
   const cleared: string[][] = []
   const caching = { clear: async ({ tags }: { tags: string[] }) => void cleared.push(tags) }
   await clear(caching, [{ type: "product.updated", data: { id: "prod_1" } }])
-  await clear(undefined, [{ type: "POST /admin/price-lists/:id", data: {} }])
+  await clear(undefined, [{ type: "POST:/admin/price-lists/:id", data: {} }])
   assert.deepEqual(cleared, [])
-  await clear(caching, [{ type: "POST /admin/price-lists/:id", data: {} }])
+  await clear(caching, [{ type: "POST:/admin/price-lists/:id", data: {} }])
   assert.deepEqual(cleared, [["Product:list:*", "ProductVariant:list:*"]])
 })

@@ -9,9 +9,9 @@ export const IDS_MAX = 5_000
 /**
  * What a finished admin request says by itself, whether it emitted an event or not.
  *
- * `POST /admin/price-lists/plist_1` becomes the event `POST /admin/price-lists/:id` with the data `{id: "plist_1",
+ * `POST /admin/price-lists/plist_1` becomes the event `POST:/admin/price-lists/:id` with the data `{id: "plist_1",
  * plist: "plist_1"}`: the first id of the path, each id by its prefix; and once more for each id that the body names,
- * as `named`. A request that failed may have been undone half-way, which leaves no event: `failed POST …` names each
+ * as `named`. A request that failed may have been undone half-way, which leaves no event: `failed:POST:…` names each
  * id in it as `id`. Returns nothing where no id is left to tell, and `undefined` where there are too many.
  */
 export function adminEvents({ method, path, body, status }: Written): Event[] | undefined {
@@ -19,9 +19,9 @@ export function adminEvents({ method, path, body, status }: Written): Event[] | 
   const inPath = segments.filter((segment) => ID.test(segment))
   const named = new Set<string>()
   if (!collect(body, named, 0)) return undefined
-  const route = `${method} /${segments.map((segment) => (ID.test(segment) ? ":id" : segment)).join("/")}`
+  const route = `${method}:/${segments.map((segment) => (ID.test(segment) ? ":id" : segment)).join("/")}`
   if (status >= 400) {
-    return [...new Set([...inPath, ...named])].map((id) => ({ type: `failed ${route}`, data: { id } }))
+    return [...new Set([...inPath, ...named])].map((id) => ({ type: `failed:${route}`, data: { id } }))
   }
   const base: Record<string, string> = {}
   for (const id of inPath) {

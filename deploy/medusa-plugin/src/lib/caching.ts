@@ -8,14 +8,14 @@ export type Caching = { clear(what: { tags: string[] }): Promise<void> }
  * What endcap refills after its purge would come from there.
  */
 const SILENT = [
-  /^POST \/admin\/price-lists\/:id$/,
-  /^POST \/admin\/product-categories\/:id\/products$/,
-  /^POST \/admin\/products\/:id\/variants\/:id\/images\/batch$/,
-  /^POST \/admin\/products\/:id\/images\/:id\/variants\/batch$/,
+  /^POST:\/admin\/price-lists\/:id$/,
+  /^POST:\/admin\/product-categories\/:id\/products$/,
+  /^POST:\/admin\/products\/:id\/variants\/:id\/images\/batch$/,
+  /^POST:\/admin\/products\/:id\/images\/:id\/variants\/batch$/,
 ]
 
 /** Makes Medusa's own cache forget its lists of products after a change that it cannot have heard of. */
 export async function clear(caching: Caching | undefined, events: Event[]): Promise<void> {
-  const silent = events.some(({ type }) => type === "endcap.everything" || type.startsWith("failed ") || SILENT.some((path) => path.test(type)))
+  const silent = events.some(({ type }) => type === "endcap.everything" || type.startsWith("failed:") || SILENT.some((path) => path.test(type)))
   if (caching && silent) await caching.clear({ tags: ["Product:list:*", "ProductVariant:list:*"] })
 }

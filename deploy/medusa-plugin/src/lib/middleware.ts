@@ -1,4 +1,5 @@
 import type { Written } from "./admin"
+import { edit } from "./content"
 
 /** Express and Medusa, as far as they are used here. */
 export type Request = {
@@ -27,5 +28,5 @@ export function report(req: Request, res: Response, next: () => void): void {
     ended?.(auth_context?.actor_id ? { method, path, body, status: res.statusCode } : undefined)
   }
   res.once("close", () => tell(0))
-  next()
+  edit(req.method, req.originalUrl, req.body, next)
 }

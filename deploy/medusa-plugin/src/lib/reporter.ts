@@ -1,4 +1,5 @@
 import { adminEvents, Written } from "./admin"
+import { asContent } from "./content"
 import { bodies, Event, EVERYTHING, EventSet } from "./events"
 import { Outbox, TargetStatus } from "./outbox"
 
@@ -39,7 +40,7 @@ export class Reporter {
 
   /** An event was released. */
   event(name: string, data: unknown): void {
-    if (this.shop.sends(name)) this.#collect(things(data).map((thing) => ({ type: name, data: thing })))
+    if (this.shop.sends(name)) this.#collect(things(data).map((thing) => asContent({ type: name, data: thing })))
   }
 
   /** An admin request begins that may write. Call what is returned when it has ended. */

@@ -34,7 +34,7 @@ const RULES: Rule[] = [
   { events: /^pricing\.price\./, from: { entity: "price", fields: ["id", "price_set_id"] }, read: (row) => priceSet(row["price_set_id"]) },
   { events: /^pricing\.price-rule\./, from: { table: "price_rule r join price p on p.id = r.price_id", select: "r.id, p.price_set_id" }, read: (row) => priceSet(row["price_set_id"]) },
   {
-    events: /^(pricing\.price-list\.|POST \/admin\/price-lists\/:id$)/,
+    events: /^(pricing\.price-list\.|POST:\/admin\/price-lists\/:id$)/,
     from: { entity: "price_list", fields: ["id", "prices.price_set_id"] },
     read: (row) => each(row["prices"]).flatMap((price) => priceSet(price["price_set_id"])),
   },
@@ -84,8 +84,19 @@ const RULES: Rule[] = [
     read: (row) => [...product(row["product_id"]), ...list("option")],
   },
 
+  // A product that nobody sees yet is in no list.
+  {
+    events: /^(product\.product|product)\.created$/,
+    from: { entity: "product", fields: ["id", "status"] },
+    read: (row, one) => (row["status"] === "published" ? [one] : path("products", one.data)),
+  },
+
   // Channels and keys. A request names the key by its token.
-  { events: /^LinkProductSalesChannel\./, from: { entity: "product_sales_channel", fields: ["id", "product_id"] }, read: (row) => event("endcap.product-channel")(row["product_id"]) },
+  {
+    events: /^LinkProductSalesChannel\./,
+    from: { entity: "product_sales_channel", fields: ["id", "product_id", "product.status"] },
+    read: (row) => event(row["product"]?.["status"] === "draft" ? "endcap.product" : "endcap.product-channel")(row["product_id"]),
+  },
   { events: /^LinkPublishableApiKeySalesChannel\./, from: { entity: "publishable_api_key_sales_channel", fields: ["id", "api_key.token", "api_key.type"] }, read: (row) => keys(row["api_key"]) },
   { events: /^api_key\.api-key\.(updated|deleted)$/, from: { entity: "api_key", fields: ["id", "type", "token"] }, read: (row) => keys(row) },
   {

@@ -23,10 +23,13 @@ export default class EndcapService {
     onApplicationPrepareShutdown: () => this.#stop(),
   }
 
-  constructor(
-    _cradle: unknown,
-    private readonly options: Options = {},
-  ) {}
+  readonly #options: Options
+
+  constructor(_cradle: unknown, options: Options & { database?: unknown } = {}) {
+    // Medusa adds the database to the options of each module.
+    const { database: _, ...own } = options
+    this.#options = own
+  }
 
   /** An admin request begins that may write; call what is returned when it has ended. */
   begins(): (written?: Written) => void {
@@ -42,7 +45,7 @@ export default class EndcapService {
     const { container } = require("@medusajs/framework") as { container: Container }
     const log = container.resolve("logger") as Log
     try {
-      this.#reporter = await build(this.options, container, log)
+      this.#reporter = await build(this.#options, container, log)
       this.#bus = container.resolve("event_bus")
       // Called when a workflow has committed, in the process that did, before any queue; subscribers come later.
       ;(this.#bus as any).addInterceptor(this.#intercept)

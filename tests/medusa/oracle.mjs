@@ -1,0 +1,199 @@
+// After each mutation, and once the plugin says that all is told: what both nodes answer is what the shop answers, for
+// every URL, and what did not change was not forgotten. See run.
+import { writeFileSync } from "node:fs"
+import { performance } from "node:perf_hooks"
+import { parseArgs } from "node:util"
+import { admin, all, send, until } from "./http.mjs"
+import { mutations, subjects } from "./mutations.mjs"
+import { probes } from "./probes.mjs"
+import { node, port, redis, scratch, SECRET, shop, stop } from "./processes.mjs"
+
+const { values: args, positionals } = parseArgs({
+  options: { shop: { type: "string" }, database: { type: "string" }, endcap: { type: "string" } },
+  allowPositionals: true,
+})
+const [form, text] = positionals
+const began = performance.now()
+/** What is stale must be right again within purge.soft_grace, 2 s, and the time of a refill on a busy machine. */
+const SETTLED_MS = 15_000
+/** A node that was not told itself reads the log: it may be behind by a moment, which is measured. */
+const BEHIND_MS = 1_000
+
+class Oracle {
+  rows = []
+  problems = []
+  behind = 0
+
+  async start() {
+    this.redisUrl = await redis()
+    this.ports = { shop: await port(), a: [await port(), await port()], b: [await port(), await port()] }
+    await this.openShop()
+    await this.openNodes()
+    this.api = await admin(this.shop.base)
+    this.subjects = await subjects(this.api)
+    this.probes = probes(this.subjects)
+    await this.idle()
+    await this.settle()
+    this.truth = await this.ask(this.shop.base)
+  }
+
+  async openShop() {
+    const hook = `http://127.0.0.1:${this.ports.a[1]}`
+    this.shop = await shop({ home: args.shop, at: this.ports.shop, database: args.database, plugin: { url: hook, secret: SECRET } })
+  }
+
+  async openNodes() {
+    const open = (name, [listen, ops]) => node({ name, binary: args.endcap, upstream: this.shop.base, redis: this.redisUrl, listen, ops })
+    this.nodes = await Promise.all([open("a", this.ports.a), open("b", this.ports.b)])
+  }
+
+  /** All is told: asked of the plugin itself. */
+  async idle() {
+    return until("the plugin's outbox", async () => {
+      const status = await this.api.get("/admin/endcap")
+      return status.idle && status
+    })
+  }
+
+  one(base, probe) {
+    return send(base, "GET", probe.path, { headers: probe.headers })
+  }
+
+  ask(base) {
+    return all(this.probes, 4, (probe) => this.one(base, probe))
+  }
+
+  /** Everything is in memory, fresh and right, on both nodes. Returns what would not become so. */
+  async settle(truth) {
+    const wrong = []
+    await all(this.probes, 4, async (probe) => {
+      const expected = truth?.[this.probes.indexOf(probe)]
+      for (const [at, { base }] of this.nodes.entries()) {
+        const good = async () => {
+          const answer = await this.one(base, probe)
+          return (!probe.stored || answer.outcome === "hit") && (!expected || same(answer, expected))
+        }
+        await until(probe.name, good, SETTLED_MS).catch(() => wrong.push(`${probe.name} on ${"ab"[at]}`))
+      }
+    })
+    return wrong
+  }
+
+  /** Compares both nodes with the shop, and says what each probe met. */
+  async check() {
+    const [first, truth] = [await all(this.probes, 4, (probe) => Promise.all(this.nodes.map(({ base }) => this.one(base, probe)))), await this.ask(this.shop.base)]
+    const row = { changed: 0, stale: [], grace: 0, kept: 0, hard: [], soft: [], missed: [] }
+    for (const [at, probe] of this.probes.entries()) {
+      const changed = !same(truth[at], this.truth[at])
+      row.changed += Number(changed)
+      for (const [n, answer] of first[at].entries()) {
+        if (same(answer, truth[at])) continue
+        if (answer.outcome === "stale") row.grace += 1
+        else if (!(await this.soon(this.nodes[n].base, probe, truth[at]))) row.stale.push(`${probe.name} on ${"ab"[n]} (${answer.outcome})`)
+      }
+      if (!probe.stored || changed) continue
+      const { outcome } = first[at][0]
+      if (outcome === "hit") row.kept += 1
+      else if (outcome === "stale") row.soft.push(probe.name)
+      else row.hard.push(probe.name)
+    }
+    row.stale.push(...(await this.settle(truth)).filter((name) => !row.stale.some((known) => known.startsWith(name))))
+    this.truth = truth
+    return row
+  }
+
+  async soon(base, probe, expected) {
+    const from = performance.now()
+    const right = await until(probe.name, async () => same(await this.one(base, probe), expected), BEHIND_MS).catch(() => false)
+    this.behind = Math.max(this.behind, performance.now() - from)
+    return right
+  }
+
+  /** A mutation, and what the nodes make of it. */
+  async mutate(label, method, path, json, headers) {
+    const short = label.startsWith("*")
+    const name = label.replace(/^\*/, "")
+    if ((form === "short" && !short) || (form === "only" && !short && !name.includes(text))) return undefined
+    const { status, text: body } = await send(this.shop.base, method, path, { json, headers: headers ?? this.api.headers })
+    if (status >= 400 !== name.startsWith("refused")) this.problems.push(`${name}: ${status} ${body.slice(0, 200)}`)
+    const answered = performance.now()
+    await this.idle()
+    const told = performance.now() - answered
+    this.rows.push({ name, told, ...(await this.check()) })
+    tell(this.rows.at(-1))
+    return body.startsWith("{") ? JSON.parse(body) : {}
+  }
+
+  /** What must survive: `harm` happens, a change is made around it, and all is right again. */
+  async survive(name, harm) {
+    await harm()
+    await this.idle()
+    const { stale } = await this.check()
+    this.rows.push({ name: `survives: ${name}`, told: NaN, changed: NaN, stale, grace: NaN, kept: NaN, hard: [], soft: [] })
+    tell(this.rows.at(-1))
+  }
+}
+
+/** `fields` is a set to endcap, and Medusa writes its members in the order in which they were asked for. */
+const same = (a, b) => a.status === b.status && (a.text === b.text || sorted(a.text) === sorted(b.text))
+const sorted = (text) => {
+  const members = (_, value) => (value && typeof value === "object" && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).sort()) : value)
+  return text.startsWith("{") ? JSON.stringify(JSON.parse(text), members) : text
+}
+
+function line({ name, changed, stale, grace, kept, hard, soft, told }) {
+  const number = (value, width) => (Number.isNaN(value) ? "-" : String(Math.round(value))).padStart(width)
+  return name.padEnd(52) + [[changed, 8], [stale.length, 7], [grace, 7], [kept, 6], [hard.length, 6], [soft.length, 6], [told, 7]].map(([value, width]) => number(value, width)).join("")
+}
+
+function tell(row) {
+  console.error([line(row), ...row.stale.map((name) => `    STALE ${name}`)].join("\n"))
+  if (process.env.VERBOSE) console.error(`    hard ${row.hard.join(", ")}\n    soft ${row.soft.join(", ")}`)
+}
+
+const oracle = new Oracle()
+await oracle.start()
+console.error(`ready after ${Math.round((performance.now() - began) / 1000)} s: ${oracle.probes.length} URLs, two nodes`)
+await mutations(oracle.api, oracle.subjects, (...step) => oracle.mutate(...step))
+
+const P = `/admin/products/${oracle.subjects.product.id}`
+const rename = (title) => send(oracle.shop.base, "POST", P, { json: { title }, headers: oracle.api.headers })
+await oracle.survive("both nodes killed, a change, nodes back", async () => {
+  await Promise.all(oracle.nodes.map(({ child }) => stop(child, "SIGKILL")))
+  await rename("While nobody listened")
+  await oracle.openNodes()
+})
+await oracle.survive("nodes frozen, a change, the shop killed and back", async () => {
+  oracle.nodes.forEach(({ child }) => child.kill("SIGSTOP"))
+  await rename("While endcap was frozen")
+  await until("the outbox", async () => (await oracle.api.get("/admin/endcap")).targets[0].pending > 0)
+  await stop(oracle.shop.child, "SIGKILL")
+  oracle.nodes.forEach(({ child }) => child.kill("SIGCONT"))
+  await oracle.openShop()
+})
+await oracle.survive("the shop killed in the moment of its answer", async () => {
+  await rename("While the shop was dying")
+  await stop(oracle.shop.child, "SIGKILL")
+  await oracle.openShop()
+  // What was not yet in the outbox is covered by the dead man's parcel, due within half a minute.
+  await until("the dead man's parcel", async () => same(await oracle.one(oracle.nodes[0].base, oracle.probes.find(({ name }) => name === "product plain")), await oracle.one(oracle.shop.base, oracle.probes.find(({ name }) => name === "product plain"))))
+})
+
+const sum = (of) => oracle.rows.reduce((total, row) => total + (of(row) || 0), 0)
+const stale = sum((row) => row.stale.length)
+const exact = oracle.rows.filter((row) => !Number.isNaN(row.changed))
+const told = exact.map((row) => row.told).sort((a, b) => a - b)
+const report = `mutation                                              changed  stale  grace  kept  hard  soft  told ms
+${oracle.rows.map(line).join("\n")}
+
+${exact.length} mutations, ${oracle.probes.length} URLs on two nodes, ${Math.round((performance.now() - began) / 1000)} s
+answers that changed: ${sum((row) => row.changed)}   stale: ${stale}   served within a soft purge's grace: ${sum((row) => row.grace)}
+unchanged answers: kept ${sum((row) => row.kept)}, refilled by a hard purge ${sum((row) => row.hard.length)}, refreshed behind a soft one ${sum((row) => row.soft.length)}
+from the admin's answer until all is told, ms: median ${Math.round(told[told.length >> 1])}, 95% ${Math.round(told[Math.floor(told.length * 0.95)])}, most ${Math.round(told.at(-1))}
+the other node, when it was behind: at most ${Math.round(oracle.behind)} ms
+`
+writeFileSync(process.env.REPORT || "/dev/stdout", report)
+writeFileSync(`${scratch}/rows.json`, JSON.stringify(oracle.rows, null, 1))
+for (const problem of oracle.problems) console.error(`REFUSED ${problem}`)
+console.error(`details: ${scratch}`)
+process.exit(stale === 0 && oracle.problems.length === 0 ? 0 : 1)

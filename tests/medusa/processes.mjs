@@ -1,0 +1,76 @@
+// The processes of the oracle: Redis, the shop, the nodes. Each ends with this one.
+import { spawn } from "node:child_process"
+import { createWriteStream, mkdtempSync, writeFileSync } from "node:fs"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { until } from "./http.mjs"
+
+export const SECRET = "whsec_ZW5kY2FwIGV4YW1wbGUgc2VjcmV0IG9ubHkh"
+/** Fresh for longer than a run, 404s too: what is stale must be found by purges, not hidden by age. */
+const LONG = ["products", "product", "product-variants", "payment-providers", "product-categories", "collections", "product-tags", "product-types", "product-options"]
+
+export const scratch = mkdtempSync(join(tmpdir(), "endcap-oracle-"))
+const running = new Set()
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")))
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1))
+
+/** A port that is free now. */
+export async function port() {
+  const server = createServer()
+  await new Promise((done) => server.listen(0, "127.0.0.1", done))
+  const { port } = server.address()
+  await new Promise((done) => server.close(done))
+  return port
+}
+
+/** Starts a program; its output goes to a file of that name in `scratch`. */
+export function start(name, program, args, options = {}) {
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], ...options })
+  const log = createWriteStream(join(scratch, `${name}.log`), { flags: "a" })
+  child.stdout.pipe(log)
+  child.stderr.pipe(log)
+  running.add(child)
+  child.ended = new Promise((done) => child.on("exit", (code) => (running.delete(child), done(code))))
+  return child
+}
+
+export async function stop(child, signal = "SIGTERM") {
+  child.kill(signal)
+  await child.ended
+}
+
+export async function redis() {
+  const at = await port()
+  start("redis", "redis-server", ["--port", String(at), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+  return `redis://127.0.0.1:${at}/0`
+}
+
+/** Waits until it answers, or throws when it ended. */
+async function up(name, child, url) {
+  const answered = until(name, async () => (await fetch(url)).status === 200)
+  const code = await Promise.race([child.ended, answered])
+  if (code !== true) throw new Error(`${name} ended: see ${scratch}/${name}.log`)
+}
+
+/** Starts the shop in the folder where it is installed. */
+export async function shop({ home, at, database, plugin, env = {} }) {
+  const child = start("shop", "node", ["node_modules/@medusajs/cli/cli.js", "start", "-p", String(at), "-H", "127.0.0.1"], {
+    cwd: home,
+    env: { ...process.env, NODE_ENV: "production", LOG_LEVEL: "warn", MEDUSA_DISABLE_TELEMETRY: "1", DATABASE_URL: database, ...(plugin ? { PLUGIN_OPTIONS: JSON.stringify(plugin) } : {}), ...env },
+  })
+  const base = `http://127.0.0.1:${at}`
+  await up("shop", child, `${base}/health`)
+  return { child, base }
+}
+
+/** Starts a node in front of the shop. */
+export async function node({ name, binary, upstream, redis, listen, ops, more = "" }) {
+  const file = join(scratch, `${name}.toml`)
+  const long = LONG.map((route) => `[route.${route}]\nttl = "6h"\nnegative_ttl = "6h"\n`).join("")
+  writeFileSync(file, `upstream = "${upstream}"\npreset = "medusa"\nwebhook_secret = "${SECRET}"\n${more}
+[listen]\naddress = "127.0.0.1:${listen}"\n[ops]\naddress = "127.0.0.1:${ops}"\n[redis]\nurl = "${redis}"\n[log]\nrequests = "off"\n${long}`)
+  const child = start(name, binary, ["serve", "--config", file])
+  await up(name, child, `http://127.0.0.1:${ops}/readyz`)
+  return { child, base: `http://127.0.0.1:${listen}`, hook: `http://127.0.0.1:${ops}` }
+}

@@ -41,6 +41,7 @@ test("rows that nobody sees become the rows that an answer shows", async () => {
     publishable_api_key_sales_channel: [{ id: "pksc_1", api_key: { token: "pk_1" } }],
     api_key: [{ id: "apk_1", type: "publishable", token: "pk_1" }, { id: "apk_2", type: "secret", token: "sk_1" }],
     sales_channel: [{ id: "sc_1", publishable_api_keys: [{ token: "pk_1", type: "publishable" }, { token: "pk_2", type: "publishable" }] }],
+    region: [{ id: "reg_1", store_id: null }, { id: "reg_2", store_id: "store_1" }],
     translation: [{ id: "trans_1", reference_id: "prod_1" }],
   }
   const check = async (type: string, id: string, ...expected: string[]) =>
@@ -52,7 +53,7 @@ test("rows that nobody sees become the rows that an answer shows", async () => {
   await check("LinkProductVariantPriceSet.attached", "pvps_1", "endcap.variant variant_1")
   await check("inventory.inventory-level.updated", "ilev_1", "endcap.stock variant_1", "endcap.stock variant_2")
   await check("reservation-item.created", "resitem_1", "endcap.stock variant_1")
-  await check("inventory-item.updated", "iitem_1")
+  await check("inventory-item.deleted", "iitem_1")
   await check("product.product-image.created", "img_1", "endcap.product prod_1")
   await check("product-variant.created", "variant_1", "endcap.product prod_1", "endcap.path /store/product-variants/variant_1", "endcap.list product-variant")
   await check("product.product-option-value.updated", "optval_1", "endcap.product prod_1", "endcap.product prod_2", "endcap.row optval_1", "endcap.row opt_1", "endcap.list option")
@@ -65,6 +66,9 @@ test("rows that nobody sees become the rows that an answer shows", async () => {
   await check("api_key.api-key.updated", "apk_1", "endcap.key pk_1")
   await check("api_key.api-key.updated", "apk_2")
   await check("sales-channel.deleted", "sc_1", "endcap.key pk_1", "endcap.key pk_2")
+  await check("sales-channel.updated", "sc_1", "endcap.channel pk_1", "endcap.channel pk_2")
+  await check("region.updated", "reg_1", "endcap.region reg_1")
+  await check("region.region.updated", "reg_2", "region.region.updated reg_2")
   await check("translation.updated", "trans_1", "endcap.row prod_1")
   await check("product.updated", "prod_1", "product.updated prod_1")
 })

@@ -21,8 +21,8 @@ const product = event("endcap.product")
 const stock = event("endcap.stock")
 const list = (kind: string): Event[] => [{ type: "endcap.list", data: { kind } }]
 const each = (rows: unknown): Row[] => (Array.isArray(rows) ? rows.filter(Boolean) : rows ? [rows as Row] : [])
-const keys = (rows: unknown): Event[] =>
-  each(rows).flatMap((key) => (typeof key["token"] === "string" && key["type"] !== "secret" ? [{ type: "endcap.key", data: { key: key["token"] } }] : []))
+const keys = (rows: unknown, type = "endcap.key"): Event[] =>
+  each(rows).flatMap((key) => (typeof key["token"] === "string" && key["type"] !== "secret" ? [{ type, data: { key: key["token"] } }] : []))
 const created = (name: string) => name.endsWith(".created")
 
 /**
@@ -48,7 +48,7 @@ const RULES: Rule[] = [
   // Stock.
   { events: /^(inventory\.inventory-level|inventory-level)\./, from: { entity: "inventory_level", fields: ["id", "inventory_item.variants.id"] }, read: (row) => variants(row["inventory_item"]) },
   { events: /^(inventory\.reservation-item|reservation-item)\./, from: { entity: "reservation", fields: ["id", "inventory_item.variants.id"] }, read: (row) => variants(row["inventory_item"]) },
-  { events: /^(inventory\.inventory-item|inventory-item)\./, from: { entity: "inventory_item", fields: ["id", "variants.id"] }, read: (row) => variants(row) },
+  { events: /^(inventory\.inventory-item|inventory-item)\.deleted$/, from: { entity: "inventory_item", fields: ["id", "variants.id"] }, read: (row) => variants(row) },
   { events: /^LinkProductVariantInventoryItem\./, from: { entity: "product_variant_inventory_item", fields: ["id", "variant_id"] }, read: (row) => stock(row["variant_id"]) },
 
   // Rows of a product.
@@ -102,7 +102,14 @@ const RULES: Rule[] = [
   {
     events: /^(sales_channel\.sales-channel|sales-channel)\.(updated|deleted)$/,
     from: { entity: "sales_channel", fields: ["id", "publishable_api_keys.token", "publishable_api_keys.type"] },
-    read: (row) => keys(row["publishable_api_keys"]),
+    read: (row, { type }) => keys(row["publishable_api_keys"], type.endsWith(".deleted") ? "endcap.key" : "endcap.channel"),
+  },
+
+  // A region that is no store's default shows as itself: where a request names no region, the default makes the prices.
+  {
+    events: /^(region\.region|region)\.updated$/,
+    from: { table: "region r left join store s on s.default_region_id = r.id", select: "r.id, s.id as store_id" },
+    read: (row, one) => (row["store_id"] === null ? event("endcap.region")(row["id"]) : [one]),
   },
 
   // A translation shows as the row that it translates.

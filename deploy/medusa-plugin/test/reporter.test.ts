@@ -137,12 +137,14 @@ staged("an edit of a product's content is told as such, and nothing that the sho
   const content = ["endcap.product-content"]
   assert.deepEqual(await handle(`${P}?fields=id`, { title: "x", metadata: {} }, ...both), content)
   assert.deepEqual(await handle("/admin/products/batch", { update: [{ id: `prod_${ROW}`, title: "x" }] }, "product.updated"), content)
+  assert.deepEqual(await handle(P, { variants: [{ id: "variant_1", prices: [] }, { id: "variant_2" }] }, "product.updated"), content)
   assert.deepEqual(await handle(P, { title: "x" }, ...both, "product.updated"), [...content, "product.updated"], "a hook wrote too")
   assert.deepEqual(await handle(P, { title: "x" }, "product-variant.updated"), ["product-variant.updated"])
   for (const [path, body] of [
     [P, { title: "x", status: "draft" }],
     [P, { title: "x", additional_data: { shelf: 1 } }],
     [P, undefined],
+    [P, { variants: [{ id: "variant_1", prices: [], sku: "x" }] }],
     ["/admin/products/batch", { update: [{ id: `prod_${ROW}`, title: "x" }], delete: ["prod_2"] }],
     ["/admin/products/batch", { update: [{ id: "prod_2", title: "x" }] }],
     [`${P}/variants`, { title: "x" }],

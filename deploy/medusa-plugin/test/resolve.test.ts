@@ -14,7 +14,7 @@ async function seen(rows: Record<string, Row[]>, ...events: [string, string][]):
   }
   const reader: Reader = {
     query: { graph: async ({ entity, filters, withDeleted }) => (assert.ok(withDeleted), { data: find(entity, filters.id) }) },
-    table: async (table, _, ids) => find(table.split(" ")[0]!, ids),
+    table: async ({ table, id }, ids) => find(id === "p.price_list_id" ? "price_list" : table.split(" ")[0]!, ids),
   }
   const told = events.map(([type, id]) => ({ type, data: { id } }))
   return [await resolve(told, reader, (text) => complaints.push(text)), complaints]
@@ -25,9 +25,9 @@ const said = (events: Event[]) => events.map(({ type, data }) => `${type} ${Obje
 test("rows that nobody sees become the rows that an answer shows", async () => {
   const product = { products: [{ id: "prod_1" }, { id: "prod_2" }] }
   const rows: Record<string, Row[]> = {
-    price: [{ id: "price_1", price_set_id: "pset_1" }],
-    price_list: [{ id: "plist_1", prices: [{ price_set_id: "pset_1" }, { price_set_id: "pset_2" }] }],
-    price_rule: [{ id: "prule_1", price_set_id: "pset_3" }],
+    price: [{ id: "price_1", price_set_id: "pset_1", variant_id: "variant_1", plain: "price_0" }, { id: "price_2", price_set_id: "pset_2", variant_id: "variant_2", plain: null }],
+    price_list: ["pset_1", "pset_2", "pset_2"].map((pset) => ({ id: "plist_1", price_set_id: pset, variant_id: null, plain: null })),
+    price_rule: [{ id: "prule_1", price_set_id: "pset_3", variant_id: "variant_3", plain: "price_4" }],
     product_variant_price_set: [{ id: "pvps_1", variant_id: "variant_1" }],
     inventory_level: [{ id: "ilev_1", inventory_item: { variants: [{ id: "variant_1" }, { id: "variant_2" }] } }],
     reservation: [{ id: "resitem_1", inventory_item: { variants: { id: "variant_1" } } }],
@@ -47,6 +47,9 @@ test("rows that nobody sees become the rows that an answer shows", async () => {
   const check = async (type: string, id: string, ...expected: string[]) =>
     assert.deepEqual(said((await seen(rows, [type, id]))[0]), expected, type)
   await check("pricing.price.created", "price_1", "endcap.price-set pset_1")
+  // The first price in its currency: no answer shows the price set yet.
+  await check("pricing.price.created", "price_2", "endcap.price-set pset_2", "endcap.variant variant_2")
+  await check("pricing.price.deleted", "price_1", "pricing.price.deleted price_1")
   await check("pricing.price-rule.created", "prule_1", "endcap.price-set pset_3")
   await check("pricing.price-list.deleted", "plist_1", "endcap.price-set pset_1", "endcap.price-set pset_2")
   await check("POST:/admin/price-lists/:id", "plist_1", "endcap.price-set pset_1", "endcap.price-set pset_2")
@@ -74,11 +77,11 @@ test("rows that nobody sees become the rows that an answer shows", async () => {
 })
 
 test("a row that is gone or cannot be read goes as it is: wider, never narrower", async () => {
-  assert.deepEqual(said((await seen({ price: [] }, ["pricing.price.deleted", "price_9"]))[0]), ["pricing.price.deleted price_9"])
-  const [events, complaints] = await seen({}, ["pricing.price.deleted", "price_9"])
-  assert.deepEqual(said(events), ["pricing.price.deleted price_9"])
+  assert.deepEqual(said((await seen({ price: [] }, ["pricing.price.updated", "price_9"]))[0]), ["pricing.price.updated price_9"])
+  const [events, complaints] = await seen({}, ["pricing.price.updated", "price_9"])
+  assert.deepEqual(said(events), ["pricing.price.updated price_9"])
   assert.match(complaints.join(), /cannot be read.*no price/)
-  const wide = [{ id: "plist_1", prices: Array.from({ length: 5_000 }, (_, at) => ({ price_set_id: `pset_${at}` })) }]
+  const wide = Array.from({ length: 5_000 }, (_, at) => ({ id: "plist_1", price_set_id: `pset_${at}`, variant_id: null, plain: null }))
   assert.deepEqual(said((await seen({ price_list: wide }, ["pricing.price-list.updated", "plist_1"]))[0]), ["pricing.price-list.updated plist_1"])
 })
 

@@ -3,7 +3,7 @@ import { Event, ID } from "./events"
 
 /**
  * Fields of a product that say nothing about which lists it is in: no list is filtered by them. Lists that are searched
- * or sorted by them have the tag `list:product-text`.
+ * or sorted by them have the tag `list:product-text`. So it is with the prices of its variants.
  */
 const CONTENT = new Set(["id", "title", "subtitle", "description", "metadata", "thumbnail", "images"])
 const PRODUCT = /^\/admin\/products\/([^/?]+)\/?(\?|$)/
@@ -44,7 +44,12 @@ function contentOnly(path: string, body: unknown): Set<string> | undefined {
 }
 
 function content(body: unknown): boolean {
-  return object(body) && Object.keys(body).every((key) => CONTENT.has(key))
+  return object(body) && Object.entries(body).every(([key, value]) => CONTENT.has(key) || (key === "variants" && pricesOnly(value)))
+}
+
+/** Prices have events of their own. */
+function pricesOnly(variants: unknown): boolean {
+  return Array.isArray(variants) && variants.every((variant) => object(variant) && Object.keys(variant).every((key) => key === "id" || key === "prices"))
 }
 
 function object(value: unknown): value is Record<string, unknown> {

@@ -1,4 +1,4 @@
-import { Event } from "./events"
+import { Event, EventSet } from "./events"
 
 /** Medusa's `query`, as far as it is used here. */
 export type Query = {
@@ -9,10 +9,13 @@ export type Row = Record<string, any>
 /** How rows that no public answer shows become the rows that it does show. */
 type Rule = {
   events: RegExp
-  /** An entity of Medusa's graph, or a table that the graph does not know. */
-  from: { entity: string; fields: string[] } | { table: string; select: string }
+  /** An entity of Medusa's graph, or tables where the graph knows no way. */
+  from: { entity: string; fields: string[] } | Tables
   read: (row: Row, event: Event) => Event[]
 }
+
+/** What is joined, the column with the event's id, and what else is read. */
+export type Tables = { table: string; id: string; select: string }
 
 const event = (type: string) => (id: unknown): Event[] =>
   typeof id === "string" && id !== "" ? [{ type, data: { id } }] : []
@@ -23,6 +26,19 @@ const list = (kind: string): Event[] => [{ type: "endcap.list", data: { kind } }
 const each = (rows: unknown): Row[] => (Array.isArray(rows) ? rows.filter(Boolean) : rows ? [rows as Row] : [])
 const keys = (rows: unknown, type = "endcap.key"): Event[] =>
   each(rows).flatMap((key) => (typeof key["token"] === "string" && key["type"] !== "secret" ? [{ type, data: { key: key["token"] } }] : []))
+
+/**
+ * A priced answer shows the price set of each variant, but where no price fits it shows none at all. So where a price set
+ * has no plain price in that currency, which fits everywhere, the answers that show the variant go as well.
+ */
+const priced = (table: string, id: string): Tables => ({
+  table: `${table} left join product_variant_price_set l on l.price_set_id = p.price_set_id
+    left join price o on o.price_set_id = p.price_set_id and o.currency_code = p.currency_code and o.id <> p.id
+      and o.deleted_at is null and o.price_list_id is null and o.rules_count = 0 and o.min_quantity is null and o.max_quantity is null`,
+  id,
+  select: "p.price_set_id, l.variant_id, o.id as plain",
+})
+const price = (row: Row): Event[] => [...priceSet(row["price_set_id"]), ...(row["plain"] ? [] : event("endcap.variant")(row["variant_id"]))]
 const created = (name: string) => name.endsWith(".created")
 
 /**
@@ -30,19 +46,11 @@ const created = (name: string) => name.endsWith(".created")
  * endcap purges for it is then wider, never narrower.
  */
 const RULES: Rule[] = [
-  // Prices. A priced answer shows the price set of each variant.
-  { events: /^pricing\.price\./, from: { entity: "price", fields: ["id", "price_set_id"] }, read: (row) => priceSet(row["price_set_id"]) },
-  { events: /^pricing\.price-rule\./, from: { table: "price_rule r join price p on p.id = r.price_id", select: "r.id, p.price_set_id" }, read: (row) => priceSet(row["price_set_id"]) },
-  {
-    events: /^(pricing\.price-list\.|POST:\/admin\/price-lists\/:id$)/,
-    from: { entity: "price_list", fields: ["id", "prices.price_set_id"] },
-    read: (row) => each(row["prices"]).flatMap((price) => priceSet(price["price_set_id"])),
-  },
-  {
-    events: /^pricing\.price-list-rule\./,
-    from: { table: "price_list_rule r join price p on p.price_list_id = r.price_list_id", select: "r.id, p.price_set_id" },
-    read: (row) => priceSet(row["price_set_id"]),
-  },
+  // Prices. One that was deleted goes as it is: where it mattered, it was shown.
+  { events: /^pricing\.price\.(created|updated|restored)$/, from: priced("price p", "p.id"), read: price },
+  { events: /^pricing\.price-rule\./, from: priced("price_rule r join price p on p.id = r.price_id", "r.id"), read: price },
+  { events: /^(pricing\.price-list\.|POST:\/admin\/price-lists\/:id$)/, from: priced("price p", "p.price_list_id"), read: price },
+  { events: /^pricing\.price-list-rule\./, from: priced("price_list_rule r join price p on p.price_list_id = r.price_list_id", "r.id"), read: price },
   { events: /^LinkProductVariantPriceSet\./, from: { entity: "product_variant_price_set", fields: ["id", "variant_id"] }, read: (row) => event("endcap.variant")(row["variant_id"]) },
 
   // Stock.
@@ -75,12 +83,12 @@ const RULES: Rule[] = [
   },
   {
     events: /^product\.product-product-option\./,
-    from: { table: "product_product_option", select: "id, product_id" },
+    from: { table: "product_product_option", id: "id", select: "product_id" },
     read: (row) => [...product(row["product_id"]), ...list("option")],
   },
   {
     events: /^product\.product-product-option-value\./,
-    from: { table: "product_product_option_value v join product_product_option o on o.id = v.product_product_option_id", select: "v.id, o.product_id" },
+    from: { table: "product_product_option_value v join product_product_option o on o.id = v.product_product_option_id", id: "v.id", select: "o.product_id" },
     read: (row) => [...product(row["product_id"]), ...list("option")],
   },
 
@@ -108,7 +116,7 @@ const RULES: Rule[] = [
   // A region that is no store's default shows as itself: where a request names no region, the default makes the prices.
   {
     events: /^(region\.region|region)\.updated$/,
-    from: { table: "region r left join store s on s.default_region_id = r.id", select: "r.id, s.id as store_id" },
+    from: { table: "region r left join store s on s.default_region_id = r.id", id: "r.id", select: "s.id as store_id" },
     read: (row, one) => (row["store_id"] === null ? event("endcap.region")(row["id"]) : [one]),
   },
 
@@ -129,8 +137,8 @@ const ROWS_MAX = 500
 /** Events that one row may become; beyond it the event is sent as it is. */
 const WIDTH_MAX = 2_000
 
-/** Reads rows from the graph, or from a table that the graph does not know. The first column selected is the id. */
-export type Reader = { query: Query; table: (table: string, select: string, ids: string[]) => Promise<Row[]> }
+/** Reads rows from the graph, or from tables, each with its `id`. */
+export type Reader = { query: Query; table: (from: Tables, ids: string[]) => Promise<Row[]> }
 
 /** Replaces each event that names a row nobody sees by what is seen. */
 export async function resolve(events: Event[], reader: Reader, complain: (text: string) => void): Promise<Event[]> {
@@ -160,7 +168,7 @@ async function replace(rule: Rule, group: Event[], reader: Reader, complain: (te
     const read =
       "entity" in from
         ? (await reader.query.graph({ ...from, filters: { id: ids }, withDeleted: true })).data
-        : await reader.table(from.table, from.select, ids)
+        : await reader.table(from, ids)
     for (const row of read) rows.set(row["id"], [...(rows.get(row["id"]) ?? []), row])
   } catch (error) {
     complain(`what ${group[0]?.type} is about cannot be read, so endcap purges more than it must: ${error instanceof Error ? error.message : error}`)
@@ -169,6 +177,9 @@ async function replace(rule: Rule, group: Event[], reader: Reader, complain: (te
   return group.flatMap((one) => {
     const mine = rows.get(one.data["id"] ?? "")
     const seen = mine?.flatMap((row) => rule.read(row, one))
-    return seen && seen.length <= WIDTH_MAX ? seen : [one]
+    if (!seen) return [one]
+    const set = new EventSet()
+    seen.forEach((event) => set.add(event))
+    return set.size <= WIDTH_MAX ? set.take() : [one]
   })
 }

@@ -3,7 +3,7 @@ import { deliver } from "../../lib/deliver"
 import { Options, settings } from "../../lib/options"
 import { Log, Outbox } from "../../lib/outbox"
 import { Reporter, Status } from "../../lib/reporter"
-import { resolve, Row } from "../../lib/resolve"
+import { resolve, Row, Tables } from "../../lib/resolve"
 import { MemoryStore, Sql, Store, TableStore } from "../../lib/store"
 import { Written } from "../../lib/admin"
 
@@ -67,8 +67,8 @@ async function build(options: Options, container: Container, log: Log): Promise<
   const sql: Sql = (statement, values) => knex.raw(statement, values)
   const keeper = new Outbox(targets, await store(outbox, sql, log), (parcel) => deliver(parcel.target, key, parcel.id, parcel.body), log)
   keeper.start()
-  const table = async (table: string, select: string, ids: string[]) =>
-    (await sql(`select ${select} from ${table} where ${select.split(",")[0]} = any(?)`, [ids])).rows as Row[]
+  const table = async ({ table, id, select }: Tables, ids: string[]) =>
+    (await sql(`select ${id} as id, ${select} from ${table} where ${id} = any(?)`, [ids])).rows as Row[]
   const reader = { query: container.resolve("query"), table }
   const caching = container.resolve("caching", { allowUnregistered: true })
   const complaints = new Set<string>()

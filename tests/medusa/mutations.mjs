@@ -19,6 +19,7 @@ export async function subjects(api) {
     product, other, cart, eu, pk,
     variant: product.variants[0],
     us: regions.find((region) => region.currency_code === "usd").id,
+    gb: regions.find((region) => region.currency_code === "gbp").id,
     keys: Object.fromEntries(keys.map((key) => [key.title, key.token])),
     keyIds: Object.fromEntries(keys.map((key) => [key.title, key.id])),
     collection: collections[0].id,
@@ -65,7 +66,7 @@ export async function mutations(api, s, step) {
   await post("product: handle back", P, { handle: p.handle })
   await post("product: images", P, { images: [...p.images.map(({ id, url }) => ({ id, url })), { url: `https://images.example.test/${tag}.jpg` }] })
   await post("product: image removed", P, { images: p.images.map(({ id, url }) => ({ id, url })) })
-  await post("*product: set collection", P, { collection_id: s.collection })
+  await post("*product: set collection", P, { collection_id: s.otherCollection })
   await post("*product: set categories", P, { categories: [{ id: s.category }, { id: s.otherCategory }] })
   await post("product: set tags", P, { tags: [{ id: p.tags[0].id }, { id: s.tags[0].id }, { id: s.tags[1].id }] })
   await post("product: set type", P, { type_id: s.types.find((type) => type.id !== p.type_id).id })
@@ -123,6 +124,7 @@ export async function mutations(api, s, step) {
   const price = sale && (await api.get(`${L}?fields=*prices`)).price_list.prices[0].id
   await post("*price list: change a price", `${L}/prices/batch`, { update: [{ id: price, variant_id: v.id, currency_code: "eur", amount: 6 }] })
   await post("price list: add a price", `${L}/prices/batch`, { create: [{ variant_id: v.id, currency_code: "usd", amount: 6 }] })
+  await post("*price list: first price in a currency", `${L}/prices/batch`, { create: [{ variant_id: made?.variants?.[0].id, currency_code: "gbp", amount: 5 }] })
   await post("*price list: to draft", L, { status: "draft" })
   await post("*price list: to active", L, { status: "active" })
   await post("price list: over", L, { ends_at: "2020-01-01T00:00:00.000Z" })

@@ -5,7 +5,7 @@ const FULL = "*variants.calculated_price,+variants.inventory_quantity,*variants.
 const fields = (text) => `fields=${encodeURIComponent(text)}`
 
 /** The probes of a shop: name, key, path, and whether endcap stores the answer. */
-export function probes({ keys, eu, us, product: p, variant: v, other, collection, otherCollection, category, otherCategory, cart }) {
+export function probes({ keys, eu, us, gb, product: p, variant: v, other, collection, otherCollection, category, otherCategory, cart }) {
   const web = (name, path, stored = true) => ({ name, headers: { "x-publishable-api-key": keys.Web }, path: `/store/${path}`, stored })
   const b2b = (name, path) => ({ ...web(name, path), headers: { "x-publishable-api-key": keys.B2B } })
   return [
@@ -39,6 +39,7 @@ export function probes({ keys, eu, us, product: p, variant: v, other, collection
     web("list cards", `products?limit=12&region_id=${eu}&${fields(CARD)}`),
     web("list cards page 2", `products?limit=12&offset=12&region_id=${eu}&${fields(CARD)}`),
     web("list newest", `products?limit=5&order=-created_at&${fields("id,title")}`),
+    web("list newest GB", `products?limit=5&order=-created_at&region_id=${gb}&${fields("id,*variants.calculated_price")}`),
     web("list found by word", `products?q=${encodeURIComponent(p.title.split(" ")[1])}&limit=5&${fields("id,title")}`),
     web("list by category", `products?category_id[]=${category}&fields=id&limit=200`),
     web("list by other category", `products?category_id[]=${otherCategory}&fields=id&limit=200`),

@@ -69,7 +69,7 @@ export async function node({ name, binary, upstream, redis, listen, ops, more = 
   const file = join(scratch, `${name}.toml`)
   const long = LONG.map((route) => `[route.${route}]\nttl = "6h"\nnegative_ttl = "6h"\n`).join("")
   writeFileSync(file, `upstream = "${upstream}"\npreset = "medusa"\nwebhook_secret = "${SECRET}"\n${more}
-[listen]\naddress = "127.0.0.1:${listen}"\n[ops]\naddress = "127.0.0.1:${ops}"\n[redis]\nurl = "${redis}"\n[purge]\necho = "0s"\n[log]\nrequests = "off"\n${long}`)
+[listen]\naddress = "127.0.0.1:${listen}"\n[ops]\naddress = "127.0.0.1:${ops}"\n[redis]\nurl = "${redis}"\n[purge]\necho = "0s"\nsoft_grace = "10s"\n[log]\nrequests = "off"\n${long}`)
   const child = start(name, binary, ["serve", "--config", file])
   await up(name, child, `http://127.0.0.1:${ops}/readyz`)
   return { child, base: `http://127.0.0.1:${listen}`, hook: `http://127.0.0.1:${ops}` }

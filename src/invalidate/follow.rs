@@ -24,6 +24,28 @@ const WAIT: Duration = Duration::from_secs(1);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 
+/// Reads in quick succession that make a burst, and how soon after one another they come.
+const BURST: u32 = 16;
+const QUICK: Duration = Duration::from_millis(5);
+
+/// Takes the lines of a burst together. Each read costs a round trip whatever it brings, at a thousand lines a
+/// second more than all hits; so after a number of quick reads one is awaited for a moment, until the burst is over.
+#[derive(Debug, Default)]
+struct Pace {
+    quick: u32,
+    last: Timestamp,
+}
+
+impl Pace {
+    /// How long to wait before the next read, after one that brought so many lines.
+    fn after(&mut self, lines: usize, now: Timestamp) -> Duration {
+        let is_quick = now.since(self.last) < QUICK || (self.quick >= BURST && lines > 1);
+        self.last = now;
+        self.quick = if is_quick { self.quick.saturating_add(1) } else { 0 };
+        if self.quick >= BURST { QUICK } else { Duration::ZERO }
+    }
+}
+
 /// What is known of a follower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Following {
@@ -96,6 +118,7 @@ impl Follower {
         if let Err(error) = self.resume(owed, false).await {
             return error;
         }
+        let mut pace = Pace::default();
         loop {
             let caught_up = self.state.borrow().caught_up;
             // The first reads do not wait: an empty answer is the end of the log.
@@ -108,6 +131,7 @@ impl Follower {
             let now = self.clock.now();
             let is_end = lines.len() < BATCH;
             let is_idle = lines.is_empty() && caught_up;
+            let wait = if is_end && !lines.is_empty() { pace.after(lines.len(), now) } else { Duration::ZERO };
             for line in lines {
                 // Replayed lines are old: their grace, counted from the log's own time, is long over.
                 let at = if caught_up { now } else { now.min(line.seq.logged_at()) };
@@ -126,6 +150,9 @@ impl Follower {
             if !before.connected {
                 self.metrics.log_connected.set(1);
                 tracing::info!(purge_seq = %self.purges.applied(), "following the purge log");
+            }
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
             }
         }
     }
@@ -210,4 +237,26 @@ impl Follower {
 /// A line that purges nothing.
 fn note(source: &str) -> Purge {
     Purge { source: source.to_owned(), ..Purge::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_a_burst_are_taken_together() {
+        let at = |ms| Timestamp::from_millis(1000 + ms);
+        let mut pace = Pace::default();
+        for n in 0..100 {
+            assert_eq!(pace.after(1, at(n * 5)), Duration::ZERO, "two hundred a second are no burst");
+        }
+        for n in 1..u64::from(BURST) {
+            assert_eq!(pace.after(1, at(495 + n)), Duration::ZERO, "nor are a few at once");
+        }
+        for n in 0..10 {
+            assert_eq!(pace.after(5, at(511 + n * 6)), QUICK);
+        }
+        assert_eq!(pace.after(1, at(600)), Duration::ZERO, "it is over");
+        assert_eq!(pace.after(1, at(601)), Duration::ZERO);
+    }
 }

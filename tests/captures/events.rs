@@ -30,8 +30,11 @@ struct Emitted {
 const FULL: &str = "*variants.calculated_price,%2Bvariants.inventory_quantity,*variants.images,*variants.options,\
     %2Bmetadata,*tags,*categories,*collection,*type,*images,*options,*options.values";
 
-/// Changes without any event, and what the plugin says of them: an event and its data.
-const SILENT: [(&str, &str, &[(&str, &str)]); 8] = [
+/// A change, and what the plugin says of it: an event and its data.
+type Told = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+/// Changes without any event.
+const SILENT: [Told; 8] = [
     ("category: add products back", CATEGORY_PRODUCTS, &[("id", "pcat_ROW"), ("named", "prod_ROW")]),
     ("category: remove products", CATEGORY_PRODUCTS, &[("id", "pcat_ROW"), ("named", "prod_ROW")]),
     (
@@ -53,7 +56,8 @@ const SILENT: [(&str, &str, &[(&str, &str)]); 8] = [
 const PRICE_LIST: &str = "POST:/admin/price-lists/:id";
 const CATEGORY_PRODUCTS: &str = "POST:/admin/product-categories/:id/products";
 
-/// The request of a probe, where rows are `ROW`, and captures that together show the kinds which its answer shows.
+/// The request of a probe, where rows are `ROW`, and captures, or kinds after a plus, that together show what its answer
+/// shows.
 fn probe(name: &str) -> Option<(String, &'static [&'static str])> {
     let priced = |more: &str| format!("/store/products/prod_ROW?region_id=reg_ROW&{more}");
     Some(match name {
@@ -76,7 +80,8 @@ fn probe(name: &str) -> Option<(String, &'static [&'static str])> {
         "variant" => (
             "/store/product-variants/variant_ROW?region_id=reg_ROW&fields=*calculated_price,%2Binventory_quantity"
                 .into(),
-            &["variants"],
+            // There is no capture of a variant with its price.
+            &["variants", "+pset", "+price"],
         ),
         "product EU" | "product US" => {
             (priced(&format!("fields={FULL}")), &["products-12-starter", "products-categories-tags-fields"])
@@ -106,6 +111,10 @@ fn tags(target: &str, shape: &[&str]) -> BTreeSet<TagHash> {
     let mut tags = Tags::new();
     tags.add_request(rule, &key.view().unwrap());
     for name in shape {
+        if let Some(kind) = name.strip_prefix('+') {
+            tags.add(&format!("{kind}_ROW"));
+            continue;
+        }
         ids(std::str::from_utf8(&capture(name).body).unwrap())
             .iter()
             .for_each(|id| tags.add(&format!("{}_ROW", kind(id))));

@@ -263,7 +263,7 @@ impl Metrics {
             log_lost: counter(
                 &registry,
                 "endcap_log_lost_total",
-                "Times the purge log was found to have lost its end; it was put back and older entries refilled.",
+                "Times the purge log was found to have lost lines; all nodes then refill what is older.",
             ),
             journal_replayed: counter(
                 &registry,

@@ -172,7 +172,7 @@ impl Log {
     }
 
     async fn ask_with(&self, reader: Option<Reader>, commands: &Pipeline) -> Result<(Reader, Vec<Value>), StoreError> {
-        let owner = self.links.owner(self.slot).await?;
+        let mut owner = self.links.owner(self.slot).await?;
         let moved = || Err(StoreError::Refused(Denial::Moved, "the purge log is read from another server now".into()));
         if let Some(mut reader) = reader {
             if reader.owner != owner {
@@ -185,8 +185,7 @@ impl Log {
         let (mut at, mut is_asking) = (owner.clone(), false);
         for _ in 0..REDIRECTS_MAX {
             let connection = self.links.connect(&at, None).await?;
-            let mut reader =
-                Reader { connection, owner: if is_asking { owner.clone() } else { at.clone() }, is_asking };
+            let mut reader = Reader { connection, owner: owner.clone(), is_asking };
             let answers = send(&mut reader.connection, commands, is_asking).await?;
             let Some(redirect) = answers.first().and_then(|answer| redirected(answer, &at)) else {
                 let answers = answers.into_iter().map(answered).collect::<Result<_, _>>()?;
@@ -194,6 +193,7 @@ impl Log {
                 return Ok((reader, answers));
             };
             if !redirect.asking {
+                owner = redirect.to.clone();
                 self.links.look_again();
             }
             (at, is_asking) = (redirect.to, redirect.asking);

@@ -1,0 +1,92 @@
+//! CPU for each hit while purges of other things come in from the log, as on a node whose neighbours take webhooks.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::load::{Load, Until};
+use crate::server::{Node, Redis};
+use crate::{cpu, median, origin, say, start};
+
+/// Purges a second. The first is what the others are compared to, and comes twice: the noise of the run.
+const RATES: [u32; 4] = [0, 0, 10, 1_000];
+const SIZE: usize = 1024;
+const CONNECTIONS: usize = 32;
+/// The node's core; the load and Redis have the other.
+const CORE: &str = "0";
+
+pub(crate) fn run(rounds: usize, seconds: f64) -> Result<()> {
+    let backend = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let upstream = backend.local_addr()?;
+    std::thread::spawn(move || origin::serve(&backend));
+    let redis = Redis::start()?;
+    let node = Node::start(upstream, &redis, Some(CORE))?;
+    node.ready()?;
+    let mut load = Load::connect(node.address, SIZE, CONNECTIONS, 64)?;
+    load.run(Until::Requests(20_000))?;
+    let mut costs = vec![Vec::new(); RATES.len()];
+    let mut hits = vec![Vec::new(); RATES.len()];
+    for _ in 0..rounds {
+        for (at, rate) in RATES.into_iter().enumerate() {
+            let purger = Purger::start(&redis, rate)?;
+            load.run(Until::Elapsed(Duration::from_secs_f64(seconds / 5.0)))?;
+            let before = cpu::used(node.id())?.ran;
+            let outcome = load.run(Until::Elapsed(Duration::from_secs_f64(seconds)))?;
+            let used = cpu::used(node.id())?.ran - before;
+            drop(purger);
+            costs[at].push(used.as_secs_f64() * 1e6 / outcome.requests as f64);
+            hits[at].push(outcome.rate());
+        }
+    }
+    let base = costs[0].clone();
+    for (at, rate) in RATES.into_iter().enumerate() {
+        let mut ratios: Vec<f64> = costs[at].iter().zip(&base).map(|(cost, base)| cost / base).collect();
+        let again = if at == 1 { " again" } else { "" };
+        let ratio = median(&mut ratios);
+        say(&format!(
+            "hits at {rate:>4} purges/s{again:<6}: {:6.2} us CPU each, x {ratio:.3} [{:.2}-{:.2}], {:.0} hits/s",
+            median(&mut costs[at]),
+            ratios[0],
+            ratios[ratios.len() - 1],
+            median(&mut hits[at])
+        ));
+    }
+    Ok(())
+}
+
+/// Appends purges to the log at a rate until it is dropped.
+struct Purger {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<Result<()>>>,
+}
+
+impl Purger {
+    fn start(redis: &Redis, rate: u32) -> Result<Self> {
+        let mut connection = redis.connect()?;
+        let stop = Arc::new(AtomicBool::new(rate == 0));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let (began, mut count) = (Instant::now(), 0);
+            while !stopped.load(Ordering::Relaxed) {
+                let mut pipeline = redis::pipe();
+                start::append(&mut pipeline, usize::try_from(count)?);
+                pipeline.query::<()>(&mut connection)?;
+                count += 1;
+                std::thread::sleep((Duration::from_secs(1) * count / rate).saturating_sub(began.elapsed()));
+            }
+            Ok(())
+        });
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Purger {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().context("it runs").map(std::thread::JoinHandle::join);
+        assert!(matches!(ended, Ok(Ok(Ok(())))), "the purger failed: {ended:?}");
+    }
+}

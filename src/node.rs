@@ -20,7 +20,7 @@ use crate::invalidate::{self, Durable, Invalidator};
 use crate::jitter::Jitter;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
-use crate::origin::{HttpOrigin, Origin, OriginSettings};
+use crate::origin::{HttpOrigin, Origin, OriginSettings, PoolStats};
 use crate::policy::admission::HeadLimits;
 use crate::policy::cors::Cors;
 use crate::policy::framing::HeadSizes;
@@ -109,18 +109,110 @@ impl Node {
         let (ops_address, ops_listener) = bind("ops.address", config.ops.address)?;
 
         let tasks = Tasks::new();
+        let Stores { log, shared, durable, eviction } = stores(config, &clock, &tasks)?;
+        let (origin, pool, host) = origin(config, &tasks)?;
+        let seams = Seams { clock, log, shared, durable, eviction, journal, origin, pool, host, seed: Jitter::seed() };
+        let Parts { server, ops, following, metrics, public, retiring } = Parts::assemble(config, seams, &tasks)?;
+        metrics.declare_ends(ConnectionEnd::ALL.map(ConnectionEnd::as_str));
+        let observer: Arc<dyn ConnectionObserver> = Arc::new(Observer(metrics));
+        let limits = limits(config);
+        // Operations look in while the public side drains, so its own connections may not hold it up.
+        let ops_limits = ConnectionLimits {
+            connections_max: 256,
+            drain_timeout: limits.drain_timeout.min(OPS_DRAIN_MAX),
+            h2c: false,
+            head: HeadLimits { hosts: Vec::new(), ..limits.head.clone() },
+            ..limits.clone()
+        };
+        serve(listener, limits, server, &observer, &public);
+        serve(ops_listener, ops_limits, ops, &observer, &tasks);
+        Ok(Self { address, ops_address, following, retiring, public, tasks })
+    }
+
+    /// Waits until the purge log has been read to its end.
+    pub async fn ready(&self) {
+        let mut following = self.following.clone();
+        following
+            .wait_for(|following| following.caught_up)
+            .await
+            .map(drop)
+            .expect("the follower runs as long as the node");
+    }
+
+    /// Says at `/readyz` and in `endcap_ready` that this node is about to go, and serves on as before.
+    pub fn retire(&self) {
+        self.retiring.cancel();
+    }
+
+    /// Stops, in this order, and returns when all tasks have ended:
+    /// 1. The node is not ready.
+    /// 2. The public listener closes, and requests under way finish. Purges still come in and are applied.
+    /// 3. The ops listener closes, so the last metrics can be read until here, and all other work ends.
+    pub async fn stop(&self) {
+        self.retire();
+        self.public.stop().await;
+        self.tasks.stop().await;
+    }
+}
+
+/// What a node stands on: the three seams (`Clock`, `SharedStore`, `Origin`), and what belongs to them.
+#[derive(Debug)]
+pub struct Seams {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// The purge log.
+    pub log: Arc<dyn SharedStore>,
+    /// The shared tier, where there is one.
+    pub shared: Option<Arc<dyn SharedStore>>,
+    /// Where an acknowledged purge is safe.
+    pub durable: Durable,
+    /// Whether the log could be evicted, where there is somebody who would.
+    pub eviction: Option<watch::Receiver<Eviction>>,
+    /// Where it is while the log cannot be reached.
+    pub journal: Option<Journal>,
+    /// The origin.
+    pub origin: Arc<dyn Origin>,
+    /// Its connections.
+    pub pool: Arc<PoolStats>,
+    /// The Host that it is sent.
+    pub host: HeaderValue,
+    /// Tells this node from all others, by chance.
+    pub seed: u64,
+}
+
+/// A node without its listeners: what the simulation runs.
+#[derive(Debug)]
+pub struct Parts {
+    /// The public side.
+    pub server: Server,
+    /// The side of operations.
+    pub ops: Ops,
+    /// What is known of the follower.
+    pub following: watch::Receiver<Following>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// What serves shoppers.
+    pub public: Tasks,
+    /// Says that the node is about to go.
+    pub retiring: CancellationToken,
+}
+
+impl Parts {
+    /// Puts the parts together and starts what runs in the background.
+    ///
+    /// # Errors
+    /// [`StartError::Config`].
+    pub fn assemble(config: &Config, seams: Seams, tasks: &Tasks) -> Result<Self, StartError> {
+        let Seams { clock, log, shared, durable, eviction, journal, origin, pool, host, seed } = seams;
         let public = tasks.child();
         let retiring = CancellationToken::new();
         let metrics = Metrics::new(config.routes.rules());
-        metrics.declare_ends(ConnectionEnd::ALL.map(ConnectionEnd::as_str));
         let keep = config.routes.lifetime_max() + KEEP_MARGIN;
-        let Stores { log, shared, durable, eviction } = stores(config, &clock, &tasks)?;
         let index = PurgeIndex::new(config.purge.soft_grace, config.purge.marks_max, keep);
         // A log in memory cannot be cut off from its only reader.
         let max_blind = (durable == Durable::Log).then_some(config.purge.max_blind);
         let purges = Arc::new(Purges::new(index, max_blind));
         let journal = journal.map(|journal| Replay::new(journal, Arc::clone(&purges), Arc::clone(&metrics)));
-        let (origin, pool, host) = origin(config, &tasks)?;
 
         let compress_min = config.redis.as_ref().map_or(usize::MAX, |redis| redis.compress_min);
         let integrity_key = config.redis.as_ref().and_then(|redis| redis.integrity_key.as_ref());
@@ -143,7 +235,7 @@ impl Node {
                 echo: config.purge.echo,
                 lease_ttl: config.redis.as_ref().map_or(Duration::ZERO, |redis| redis.lease_ttl),
                 lease_wait: config.redis.as_ref().map_or(Duration::ZERO, |redis| redis.lease_wait),
-                seed: Jitter::seed(),
+                seed,
             },
         );
 
@@ -157,7 +249,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
             keep: log_keep,
             max_blind: config.purge.max_blind,
-            jitter: Jitter::new(Jitter::seed()),
+            jitter: Jitter::new(seed),
             state,
         };
         tasks.spawn(follower.run(tasks.stopping().clone()));
@@ -219,44 +311,7 @@ impl Node {
                 config::RequestLog::On => Lines::On,
             }),
         };
-        let observer: Arc<dyn ConnectionObserver> = Arc::new(Observer(metrics));
-        let limits = limits(config);
-        // Operations look in while the public side drains, so its own connections may not hold it up.
-        let ops_limits = ConnectionLimits {
-            connections_max: 256,
-            drain_timeout: limits.drain_timeout.min(OPS_DRAIN_MAX),
-            h2c: false,
-            head: HeadLimits { hosts: Vec::new(), ..limits.head.clone() },
-            ..limits.clone()
-        };
-        serve(listener, limits, server, &observer, &public);
-        serve(ops_listener, ops_limits, ops, &observer, &tasks);
-        Ok(Self { address, ops_address, following, retiring, public, tasks })
-    }
-
-    /// Waits until the purge log has been read to its end.
-    pub async fn ready(&self) {
-        let mut following = self.following.clone();
-        following
-            .wait_for(|following| following.caught_up)
-            .await
-            .map(drop)
-            .expect("the follower runs as long as the node");
-    }
-
-    /// Says at `/readyz` and in `endcap_ready` that this node is about to go, and serves on as before.
-    pub fn retire(&self) {
-        self.retiring.cancel();
-    }
-
-    /// Stops, in this order, and returns when all tasks have ended:
-    /// 1. The node is not ready.
-    /// 2. The public listener closes, and requests under way finish. Purges still come in and are applied.
-    /// 3. The ops listener closes, so the last metrics can be read until here, and all other work ends.
-    pub async fn stop(&self) {
-        self.retire();
-        self.public.stop().await;
-        self.tasks.stop().await;
+        Ok(Self { server, ops, following, metrics, public, retiring })
     }
 }
 
@@ -340,7 +395,7 @@ fn tls(tls: &config::RedisTls) -> Tls {
     Tls { authorities: tls.authorities.clone(), identity }
 }
 
-type OriginParts = (Arc<dyn Origin>, Arc<crate::origin::PoolStats>, HeaderValue);
+type OriginParts = (Arc<dyn Origin>, Arc<PoolStats>, HeaderValue);
 
 fn origin(config: &Config, tasks: &Tasks) -> Result<OriginParts, StartError> {
     let host = config.origin.host.as_ref().unwrap_or(&config.upstream.authority);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::policy::entry::{Entry, Seen};
 use crate::policy::purge::{Marked, PurgeIndex, PurgeSeq, Purged};
@@ -22,7 +22,8 @@ pub struct Purges {
     /// The index' epoch, read alone at a hit that nothing has happened to.
     epoch: AtomicU64,
     index: RwLock<PurgeIndex>,
-    applied: watch::Sender<PurgeSeq>,
+    /// Wakes those who wait for a position, in the order in which they came.
+    applied: Notify,
     is_caught_up: AtomicBool,
     /// Purges that are safe in the journal but not yet in the log.
     journaled: AtomicU64,
@@ -39,11 +40,10 @@ pub struct Purges {
 impl Purges {
     /// Shares an index that is trusted for `max_blind` after the log was last read to its end.
     pub fn new(index: PurgeIndex, max_blind: Option<Duration>) -> Self {
-        let applied = watch::Sender::new(index.applied());
         Self {
             epoch: AtomicU64::new(index.epoch()),
             index: RwLock::new(index),
-            applied,
+            applied: Notify::new(),
             is_caught_up: AtomicBool::new(false),
             journaled: AtomicU64::new(0),
             max_blind,
@@ -145,8 +145,14 @@ impl Purges {
 
     /// Waits until this node has applied `seq`.
     pub async fn wait_for(&self, seq: PurgeSeq) {
-        let mut applied = self.applied.subscribe();
-        applied.wait_for(|applied| *applied >= seq).await.map(drop).expect("the sender lives as long as self");
+        loop {
+            // Begins to listen before it looks: what is applied in between is not missed.
+            let applied = self.applied.notified();
+            if self.applied() >= seq {
+                return;
+            }
+            applied.await;
+        }
     }
 
     /// What the index says of an entry now. The common case is one load and one compare.
@@ -196,7 +202,7 @@ impl Purges {
     /// finds the purge in the index.
     fn publish(&self, index: &PurgeIndex) {
         self.epoch.store(index.epoch(), Ordering::Release);
-        self.applied.send_replace(index.applied());
+        self.applied.notify_waiters();
     }
 
     fn read(&self) -> RwLockReadGuard<'_, PurgeIndex> {

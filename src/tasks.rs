@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use tokio::runtime::RuntimeFlavor;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,12 +42,16 @@ impl Tasks {
         if bytes <= HEAVY_BYTES { work() } else { Self::block(work).await }
     }
 
-    /// Does work that waits for a disk, or takes long, on a thread of its own.
+    /// Does work that waits for a disk, or takes long, on a thread of its own; in a runtime of one thread
+    /// (tests, the simulation) in place, so that things happen in one order.
     pub async fn block<T, F>(work: F) -> T
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        if tokio::runtime::Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return work();
+        }
         Self::outcome(tokio::task::spawn_blocking(work)).await
     }
 

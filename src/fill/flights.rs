@@ -7,27 +7,30 @@
 //!    later starts a new one and cannot get an answer that began before it came.
 //! 4. A follower takes the result only if no purge between 2 and 1 concerns it; else it joins again.
 //!
-//! A leader that fails or is dropped frees its followers: they join again.
+//! A leader that fails or is dropped frees its followers: they join again. Followers are woken in the order
+//! in which they came.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use futures_util::FutureExt;
+use futures_util::future::Shared;
+use tokio::sync::oneshot;
 
 use crate::policy::key::KeyHash;
 
 /// Flights under way. `T` is what a flight lands.
 #[derive(Debug)]
-pub struct Flights<T> {
+pub struct Flights<T: Clone> {
     under_way: Mutex<HashMap<KeyHash, Follower<T>>>,
     followers: AtomicUsize,
 }
 
 /// What joining a flight made of the request.
 #[derive(Debug)]
-pub enum Joined<T> {
+pub enum Joined<T: Clone> {
     /// It is the first: it must land the flight, or drop the guard.
     Leader(Leader<T>),
     /// It waits for the leader.
@@ -36,24 +39,18 @@ pub enum Joined<T> {
 
 /// The duty to land a flight.
 #[derive(Debug)]
-pub struct Leader<T> {
+pub struct Leader<T: Clone> {
     flights: Arc<Flights<T>>,
     key: KeyHash,
-    result: watch::Sender<State<T>>,
-    landed: bool,
+    /// `None` once it has landed.
+    result: Option<oneshot::Sender<T>>,
+    follower: Follower<T>,
 }
 
 /// The right to a flight's result.
 #[derive(Clone, Debug)]
-pub struct Follower<T> {
-    result: watch::Receiver<State<T>>,
-}
-
-#[derive(Clone, Debug)]
-enum State<T> {
-    UnderWay,
-    Landed(T),
-    Abandoned,
+pub struct Follower<T: Clone> {
+    result: Shared<oneshot::Receiver<T>>,
 }
 
 impl<T: Clone> Flights<T> {
@@ -68,9 +65,9 @@ impl<T: Clone> Flights<T> {
         match under_way.entry(key) {
             Entry::Occupied(flight) => Joined::Follower(flight.get().clone()),
             Entry::Vacant(place) => {
-                let (result, follower) = watch::channel(State::UnderWay);
-                place.insert(Follower { result: follower });
-                Joined::Leader(Leader { flights: Arc::clone(self), key, result, landed: false })
+                let (result, landed) = oneshot::channel();
+                let follower = place.insert(Follower { result: landed.shared() }).clone();
+                Joined::Leader(Leader { flights: Arc::clone(self), key, result: Some(result), follower })
             }
         }
     }
@@ -108,40 +105,36 @@ impl<T: Clone> Flights<T> {
 impl<T: Clone> Leader<T> {
     /// The leader's own right to the result.
     pub fn follower(&self) -> Follower<T> {
-        Follower { result: self.result.subscribe() }
+        self.follower.clone()
     }
 
     /// Publishes the result.
     pub fn land(mut self, result: T) {
-        self.landed = true;
         self.leave();
-        self.result.send_replace(State::Landed(result));
+        if let Some(sender) = self.result.take() {
+            // That nobody waits is no failure.
+            drop(sender.send(result));
+        }
     }
-}
 
-impl<T> Leader<T> {
     fn leave(&self) {
         self.flights.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
-impl<T> Drop for Leader<T> {
+impl<T: Clone> Drop for Leader<T> {
     fn drop(&mut self) {
-        if !self.landed {
+        if self.result.is_some() {
+            // The sender is dropped after this, unsent.
             self.leave();
-            self.result.send_replace(State::Abandoned);
         }
     }
 }
 
 impl<T: Clone> Follower<T> {
     /// Waits for the result; `None` when the leader gave up.
-    pub async fn landed(mut self) -> Option<T> {
-        let state = self.result.wait_for(|state| !matches!(state, State::UnderWay)).await.ok()?;
-        match &*state {
-            State::Landed(result) => Some(result.clone()),
-            State::UnderWay | State::Abandoned => None,
-        }
+    pub async fn landed(self) -> Option<T> {
+        self.result.await.ok()
     }
 }
 
@@ -157,14 +150,14 @@ mod tests {
         Key::of_request(&rule(), path, None, "", &HeaderMap::new()).unwrap().hash()
     }
 
-    fn lead<T>(joined: Joined<T>) -> Leader<T> {
+    fn lead<T: Clone>(joined: Joined<T>) -> Leader<T> {
         match joined {
             Joined::Leader(leader) => leader,
             Joined::Follower(_) => panic!("somebody leads already"),
         }
     }
 
-    fn follow<T>(joined: Joined<T>) -> Follower<T> {
+    fn follow<T: Clone>(joined: Joined<T>) -> Follower<T> {
         match joined {
             Joined::Follower(follower) => follower,
             Joined::Leader(_) => panic!("nobody leads"),

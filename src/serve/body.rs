@@ -81,7 +81,8 @@ impl From<hyper::Error> for RequestBodyError {
 /// It has no size limit; whoever wants one counts. Dropped before its end, it ends an HTTP/1
 /// connection after the answer, or resets the stream in HTTP/2.
 pub struct RequestBody {
-    incoming: Incoming,
+    /// `None` for a request that did not come over a connection.
+    incoming: Option<Incoming>,
     timeout: Duration,
     /// Made when the client is first waited for; most requests have no body and never wait.
     timer: Option<Pin<Box<Sleep>>>,
@@ -90,7 +91,12 @@ pub struct RequestBody {
 
 impl RequestBody {
     pub(super) fn new(incoming: Incoming, timeout: Duration) -> Self {
-        Self { incoming, timeout, timer: None, is_waiting: false }
+        Self { incoming: Some(incoming), timeout, timer: None, is_waiting: false }
+    }
+
+    /// The body of a request that does not come over a connection, and has none: the simulation's.
+    pub const fn none() -> Self {
+        Self { incoming: None, timeout: Duration::ZERO, timer: None, is_waiting: false }
     }
 
     fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -111,7 +117,7 @@ impl RequestBody {
 
 impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestBody").field("size", &self.incoming.size_hint()).finish_non_exhaustive()
+        f.debug_struct("RequestBody").field("size", &self.size_hint()).finish_non_exhaustive()
     }
 }
 
@@ -123,23 +129,25 @@ impl HttpBody for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        while let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
-            self.is_waiting = false;
+        let this = &mut *self;
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        while let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) {
+            this.is_waiting = false;
             match frame {
                 Some(Ok(frame)) if !frame.is_data() => {}
                 frame => return Poll::Ready(frame.map(|frame| frame.map_err(RequestBodyError::from))),
             }
         }
-        ready!(self.poll_timeout(cx));
+        ready!(this.poll_timeout(cx));
         Poll::Ready(Some(Err(RequestBodyError::TimedOut)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 

@@ -97,7 +97,7 @@ pub enum LogState {
 
 impl LogState {
     /// Judges by the position, the log's oldest line, and its newest up to the position.
-    pub(crate) fn of(applied: PurgeSeq, oldest: Option<PurgeSeq>, held: Option<PurgeSeq>) -> Self {
+    pub fn of(applied: PurgeSeq, oldest: Option<PurgeSeq>, held: Option<PurgeSeq>) -> Self {
         match oldest {
             None if applied == PurgeSeq::ZERO => Self::Continues,
             None => Self::Lost(PurgeSeq::ZERO),

@@ -215,22 +215,26 @@ impl PurgeIndex {
         marks.map(|mark| mark.at + echo).max().filter(|end| began < *end)
     }
 
-    fn below_floor(&self, as_of: PurgeSeq) -> Option<Purged> {
-        if as_of < self.delete_floor { Some(Purged::Deleted) } else { (as_of < self.floor).then_some(Purged::Hard) }
+    /// What the floors alone say: what the index still knows may be worse.
+    fn below_floor(&self, as_of: PurgeSeq) -> Purged {
+        if as_of < self.delete_floor {
+            Purged::Deleted
+        } else if as_of < self.floor {
+            Purged::Hard
+        } else {
+            Purged::No
+        }
     }
 
     /// Judges an entry from nothing: when it is stored, and when it comes from a shared tier.
     pub fn judge(&self, tags: &[TagHash], as_of: PurgeSeq) -> Purged {
-        if let Some(purged) = self.below_floor(as_of) {
-            return purged;
-        }
         if as_of >= self.applied {
             return Purged::No;
         }
         tags.iter()
             .filter_map(|tag| self.young.get(tag).or_else(|| self.old.get(tag)))
             .map(|mark| mark.judge(as_of, self.soft_grace))
-            .fold(Purged::No, Purged::or_worse)
+            .fold(self.below_floor(as_of), Purged::or_worse)
     }
 
     /// Judges an entry that was found well at `epoch`: only the purges since then are tested, where that is
@@ -240,9 +244,6 @@ impl PurgeIndex {
         if missed > self.ring.len().min(tags.len() * PURGES_PER_TAG) {
             return self.judge(tags, as_of);
         }
-        if let Some(purged) = self.below_floor(as_of) {
-            return purged;
-        }
         self.ring
             .iter()
             .rev()
@@ -250,7 +251,7 @@ impl PurgeIndex {
             .filter(|recent| recent.seq > as_of)
             .filter_map(|recent| Some((recent.at, strongest_common(&recent.line.marks, tags)?)))
             .map(|(at, mode)| self.purged(mode, at))
-            .fold(Purged::No, Purged::or_worse)
+            .fold(self.below_floor(as_of), Purged::or_worse)
     }
 
     /// Judges the answer of a flight for a follower who joined when `joined` was the newest purge: only
@@ -401,6 +402,19 @@ mod tests {
         }
         assert_eq!(index.judge(&tags(&["gone"]), seq(0)), Purged::Deleted);
         assert_eq!(index.judge(&tags(&["gone"]), seq(1)), Purged::Hard, "it was filled after it had been deleted");
+    }
+
+    #[test]
+    fn what_lies_below_the_floor_can_still_be_deleted() {
+        let mut index = PurgeIndex::new(GRACE, 8, Duration::from_secs(3600));
+        for n in 1..=20 {
+            index.apply(seq(n), line(&[&format!("t{n}")], Mode::Hard), at(0));
+        }
+        let (tags, epoch) = (tags(&["gone"]), index.epoch());
+        assert_eq!(index.judge(&tags, seq(0)), Purged::Hard, "below the floor");
+        index.apply(seq(21), line(&["gone"], Mode::Delete), at(0));
+        assert_eq!(index.judge(&tags, seq(0)), Purged::Deleted);
+        assert_eq!(index.judge_since(&tags, seq(0), epoch), Purged::Deleted);
     }
 
     #[test]

@@ -1,0 +1,144 @@
+//! Purges, fills and trouble over several nodes, by seed: the product's own parts behind a clock, a store
+//! and an origin that are models.
+//!
+//! A seed decides everything: the weather (how many nodes, how late and how lossy the network is, which
+//! kinds of trouble there are), what happens, and every delay. Time is the run's own and costs nothing.
+//!
+//! ```text
+//! cargo test --test sim                                        thousands of seeds
+//! ENDCAP_SIM_SEED=42 cargo test --test sim -- --nocapture      one seed, with its trace
+//! ENDCAP_SIM_SEEDS=1000000 cargo test --release --test sim -- --ignored --nocapture
+//! ```
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+mod ledger;
+mod link;
+mod node;
+mod origin;
+mod run;
+mod server;
+mod shop;
+mod weather;
+mod world;
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
+use std::time::Duration;
+
+use run::{Failure, Figures, run};
+
+/// Seeds that every run of the tests takes.
+const SEEDS: u64 = 1000;
+
+thread_local! {
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs a seed. A task of the product that panics ends alone, and nobody would hear of it: the hook does.
+fn take(seed: u64) -> (Result<Figures, Failure>, Vec<String>) {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.with_borrow_mut(|panics| panics.push(panic.to_string()));
+            before(panic);
+        }));
+    });
+    PANICS.take();
+    let ran = std::panic::catch_unwind(|| run(seed));
+    let panics = PANICS.take();
+    match ran {
+        Ok((Ok(_), trace)) if !panics.is_empty() => {
+            (Err(Failure { what: panics.join("; "), trace: trace.clone() }), trace)
+        }
+        Ok(ran) => ran,
+        Err(_) => (Err(Failure { what: panics.join("; "), trace: Vec::new() }), Vec::new()),
+    }
+}
+
+fn report(seed: u64, failure: &Failure) -> String {
+    format!(
+        "{}\n\nseed {seed}: {}\nagain: ENDCAP_SIM_SEED={seed} cargo test --test sim one_seed -- --nocapture",
+        failure.trace.join("\n"),
+        failure.what
+    )
+}
+
+/// Runs seeds on all cores, and stops at the first that fails.
+fn take_all(first: u64, count: u64, progress: bool) {
+    let (next, done, answers, purges) =
+        (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let failed = Mutex::new(None);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count || failed.lock().unwrap().is_some() {
+                        return;
+                    }
+                    match take(seed).0 {
+                        Ok(figures) => {
+                            answers.fetch_add(figures.answers, Ordering::Relaxed);
+                            purges.fetch_add(figures.purges, Ordering::Relaxed);
+                        }
+                        Err(failure) => *failed.lock().unwrap() = Some((seed, failure)),
+                    }
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        while progress && done.load(Ordering::Relaxed) < count && failed.lock().unwrap().is_none() {
+            std::thread::sleep(Duration::from_secs(5));
+            eprintln!("{} of {count} seeds", done.load(Ordering::Relaxed));
+        }
+    });
+    if let Some((seed, failure)) = failed.into_inner().unwrap() {
+        eprintln!("{}", report(seed, &failure));
+        panic!("seed {seed} failed");
+    }
+    eprintln!(
+        "{count} seeds from {first}: {} answers, {} acknowledged purges, nothing broken",
+        answers.into_inner(),
+        purges.into_inner()
+    );
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
+
+#[test]
+fn no_answer_is_older_than_a_purge_that_its_node_must_know() {
+    take_all(1, number("ENDCAP_SIM_SEEDS").unwrap_or(SEEDS), false);
+}
+
+#[test]
+#[ignore = "the long form; says how far it is"]
+fn no_answer_is_older_in_a_million_runs() {
+    take_all(number("ENDCAP_SIM_FIRST").unwrap_or(1), number("ENDCAP_SIM_SEEDS").unwrap_or(1_000_000), true);
+}
+
+#[test]
+fn one_seed() {
+    let Some(seed) = number("ENDCAP_SIM_SEED") else { return };
+    // What the product says goes between the lines of the trace.
+    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).without_time().with_ansi(false);
+    log.with_writer(std::io::stderr).init();
+    match take(seed).0 {
+        Ok(figures) => eprintln!("seed {seed}: {figures:?}"),
+        Err(failure) => panic!("seed {seed}: {}", failure.what),
+    }
+}
+
+#[test]
+fn the_same_seed_takes_the_same_course() {
+    for seed in 1..50 {
+        let (one, other) = (take(seed).1, take(seed).1);
+        assert!(!one.is_empty());
+        assert_eq!(one, other, "seed {seed}");
+    }
+}

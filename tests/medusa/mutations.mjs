@@ -74,7 +74,7 @@ export async function mutations(api, s, step) {
   await post("*product: remove from channel", P, { sales_channels: [] })
   await post("*product: add to channel", P, { sales_channels: [{ id: web }] })
   await post("*product: unpublish", N, { status: "draft" })
-  await post("product: publish again", N, { status: "published" })
+  await post("*product: publish again", N, { status: "published" })
   await post("product: batch update", "/admin/products/batch", { update: [{ id: p.id, subtitle: `sub ${tag}` }] })
   await post("product: import of another", "/admin/products/batch", { update: [{ id: s.other.id, subtitle: `sub ${tag}` }] })
   await post("*option: attach a new one", `${N}/options/batch`, { add: [{ title: `Finish ${tag}`, values: ["Matt"] }] })

@@ -85,10 +85,11 @@ impl Purges {
         now >= self.blind_from.load(Ordering::Acquire) || now < self.blind_until.load(Ordering::Acquire)
     }
 
-    /// Whether a purge may have been missed of an entry whose fill began then: blind, the node trusts
-    /// only what the origin said within `max_blind`.
-    pub fn is_blind_to(&self, began: Timestamp, now: Timestamp) -> bool {
-        self.is_blind(now) && self.max_blind.is_some_and(|max_blind| now.since(began) > max_blind)
+    /// Whether a purge may have been missed of an entry: blind, the node trusts only what the origin told
+    /// it itself within `max_blind`.
+    pub fn is_blind_to(&self, entry: &Entry, now: Timestamp) -> bool {
+        let is_recent = |max_blind| entry.is_own && now.since(entry.began) <= max_blind;
+        self.is_blind(now) && self.max_blind.is_some_and(|max_blind| !is_recent(max_blind))
     }
 
     /// Says how many purges stand in the journal alone.

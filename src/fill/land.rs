@@ -252,6 +252,7 @@ impl Fill {
             lifetime,
             as_of: began.as_of,
             began: began.at,
+            is_own: true,
             seen,
             head: OnceLock::new(),
         };
@@ -303,6 +304,7 @@ impl Fill {
             tags: previous.tags.clone(),
             as_of: began.as_of,
             began: began.at,
+            is_own: true,
             seen: self.purges.judge(&previous.tags, began.as_of),
             head: OnceLock::new(),
         });

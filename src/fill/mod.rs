@@ -207,7 +207,7 @@ impl Fill {
     /// What may be done with an entry now.
     pub fn judge(&self, entry: &Entry, now: Timestamp) -> Verdict {
         match freshness::judge(&entry.lifetime, self.purges.check(entry), now) {
-            Verdict::Fresh | Verdict::Stale(_) if self.purges.is_blind_to(entry.began, now) => {
+            Verdict::Fresh | Verdict::Stale(_) if self.purges.is_blind_to(entry, now) => {
                 Verdict::Expired(ExpiredReason::Blind)
             }
             verdict => verdict,
@@ -228,7 +228,7 @@ impl Fill {
     pub fn usable_on_error(&self, entry: &Entry, now: Timestamp) -> bool {
         let purged = self.purges.check(entry);
         // A purge may have been missed.
-        let purged = if self.purges.is_blind_to(entry.began, now) { purged.or_worse(Purged::Hard) } else { purged };
+        let purged = if self.purges.is_blind_to(entry, now) { purged.or_worse(Purged::Hard) } else { purged };
         freshness::usable_on_error(&entry.lifetime, purged, now)
     }
 
@@ -425,13 +425,17 @@ mod tests {
 
         /// A node that has just started.
         fn start(&self) -> Arc<Fill> {
+            self.start_with(None)
+        }
+
+        fn start_with(&self, max_blind: Option<Duration>) -> Arc<Fill> {
             let index = PurgeIndex::new(Duration::from_secs(2), 1000, Duration::from_secs(9999));
             Fill::new(
                 Arc::<Says>::clone(&self.origin),
                 L1::new(1 << 20),
                 Some(Arc::<MemoryStore>::clone(&self.store)),
                 Codec::new(None, 1 << 20, 1 << 20),
-                Arc::new(Purges::new(index, None)),
+                Arc::new(Purges::new(index, max_blind)),
                 Arc::<ManualClock>::clone(&self.clock),
                 Metrics::new(&[Arc::new(rule())]),
                 Tasks::new(),
@@ -492,6 +496,24 @@ mod tests {
         read.purges.confirmed(nodes.clock.now());
         assert_eq!(body(&read).await, "2");
         assert!(seq > PurgeSeq::ZERO);
+    }
+
+    /// Its clock may be ahead of ours, so that its fill seems to have begun just now.
+    #[tokio::test]
+    async fn a_blind_node_does_not_trust_what_another_node_filled() {
+        let nodes = Nodes::new();
+        *nodes.origin.0.lock().unwrap() = Some("1");
+        let other = nodes.start();
+        body(&other).await;
+        shared(&nodes, &other).await;
+        *nodes.origin.0.lock().unwrap() = Some("2");
+        let max_blind = Duration::from_secs(5);
+        let sees = nodes.start_with(Some(max_blind));
+        sees.purges.confirmed(nodes.clock.now());
+        assert_eq!(body(&sees).await, "1");
+        let blind = nodes.start_with(Some(Duration::ZERO));
+        blind.purges.confirmed(nodes.clock.now());
+        assert_eq!(body(&blind).await, "2");
     }
 
     #[tokio::test]

@@ -66,6 +66,8 @@ pub struct Entry {
     pub as_of: PurgeSeq,
     /// When its fill began: refreshes of a list under a burst of purges are paced by it.
     pub began: Timestamp,
+    /// Whether this process asked the origin for it. What another node filled began by another clock.
+    pub is_own: bool,
     /// What the purge index last said of it.
     pub seen: Seen,
     /// The head as bytes, made at the first plain hit.

@@ -246,7 +246,8 @@ impl Codec {
         let lifetime = Lifetime { born, fresh_until, swr_until, sie_until };
         // Copies: a slice would hold the whole stored value, compressed body and all, beside the body.
         let (key, headers) = (Bytes::copy_from_slice(key), compact(&headers));
-        Ok(Entry { key, status, headers, body, tags, lifetime, as_of, began, seen, head: OnceLock::new() })
+        let is_own = false;
+        Ok(Entry { key, status, headers, body, tags, lifetime, as_of, began, is_own, seen, head: OnceLock::new() })
     }
 
     /// Over everything but the MAC itself.
@@ -315,6 +316,7 @@ mod tests {
             lifetime: Lifetime { born: at(1), fresh_until: at(2), swr_until: at(3), sie_until: at(4) },
             as_of: PurgeSeq::new(7, 8).unwrap().next_local(),
             began: at(5),
+            is_own: true,
             seen: crate::policy::entry::Seen::default(),
             head: OnceLock::new(),
         }

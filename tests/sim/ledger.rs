@@ -1,6 +1,6 @@
 //! What was changed, announced and acknowledged, and so what an answer may no longer show.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -24,8 +24,9 @@ pub(crate) struct Ledger {
     world: Arc<World>,
     /// Milliseconds for which a node trusts itself when it is cut off.
     max_blind: u64,
-    /// Milliseconds for which a lagging replica may show.
+    /// Milliseconds for which a lagging replica may show after the last purge of all.
     lagging: u64,
+    last_purge: AtomicU64,
     events: Mutex<Vec<Event>>,
     /// The newest position that a line ever had.
     newest: Mutex<PurgeSeq>,
@@ -48,8 +49,8 @@ struct Event {
     acknowledged: Option<u64>,
     /// Since when each node must know of it: it acknowledged it, or has applied it.
     known: [Option<u64>; NODES_MAX],
-    /// Whose process, as it runs, has applied it.
-    met: [bool; NODES_MAX],
+    /// Since when each process, as it runs, has applied it: from there its grace counts.
+    met: [Option<u64>; NODES_MAX],
     /// Since when the log holds it.
     in_log: Option<u64>,
     /// The log has lost it.
@@ -76,6 +77,8 @@ pub(crate) struct Duty {
     change: Change,
     commit: u64,
     since: u64,
+    /// From when a soft purge's grace counts.
+    grace_from: u64,
     /// It may be that the node has never heard of it: it must only know that it cannot know.
     is_blind: bool,
 }
@@ -98,6 +101,7 @@ impl Ledger {
         Arc::new(Self {
             max_blind,
             lagging,
+            last_purge: AtomicU64::new(0),
             world: Arc::clone(world),
             events: Mutex::default(),
             newest: Mutex::default(),
@@ -116,7 +120,7 @@ impl Ledger {
             places: Vec::new(),
             acknowledged: None,
             known: [None; NODES_MAX],
-            met: [false; NODES_MAX],
+            met: [None; NODES_MAX],
             in_log: None,
             is_lost: false,
             keepers: [false; NODES_MAX],
@@ -126,6 +130,7 @@ impl Ledger {
 
     /// A line of it stands in the log.
     pub(crate) fn appended(&self, id: &str, seq: PurgeSeq) {
+        self.last_purge.store(self.world.now(), Ordering::Relaxed);
         let mut newest = self.newest.lock().unwrap();
         // In a log that has fallen back, who is past a position may never have read what stands there.
         let is_newest = seq > *newest;
@@ -158,7 +163,7 @@ impl Ledger {
         if let Some(event) = self.events().get_mut(number(id)) {
             event.acknowledged.get_or_insert(now);
             event.known[node].get_or_insert(now);
-            event.met[node] = true;
+            event.met[node].get_or_insert(now);
             if !is_journaled && !event.places.iter().any(|seq| is_held(*seq)) {
                 // Lost before it was acknowledged; who acknowledged it has read it.
                 (event.is_lost, event.in_log, event.keepers[node]) = (true, None, true);
@@ -171,8 +176,8 @@ impl Ledger {
         for (at, event) in self.events().iter_mut().enumerate() {
             if event.in_log.is_some() && !event.places.iter().any(|seq| is_held(*seq)) {
                 (event.is_lost, event.in_log) = (true, None);
-                event.keepers = event.met;
-                for (known, _) in event.known.iter_mut().zip(event.met).filter(|(_, met)| !met) {
+                event.keepers = event.met.map(|met| met.is_some());
+                for (known, _) in event.known.iter_mut().zip(event.met).filter(|(_, met)| met.is_none()) {
                     *known = None;
                 }
                 self.world.note(format_args!("ledger: the log has lost event-{at}"));
@@ -202,7 +207,7 @@ impl Ledger {
         self.falls.lock().unwrap().iter_mut().for_each(|witnesses| witnesses[node] = false);
         self.look_for_witnesses();
         for event in self.events().iter_mut() {
-            event.met[node] = false;
+            event.met[node] = None;
             if event.is_lost {
                 (event.known[node], event.keepers[node]) = (None, false);
             }
@@ -215,7 +220,7 @@ impl Ledger {
         for event in self.events().iter_mut().filter(|event| !event.is_lost) {
             if event.seqs.iter().any(|seq| *seq <= standing.applied) {
                 event.known[standing.node].get_or_insert(now);
-                event.met[standing.node] = true;
+                event.met[standing.node].get_or_insert(now);
             }
         }
     }
@@ -227,6 +232,7 @@ impl Ledger {
             return Vec::new();
         }
         let now = self.world.now();
+        let lagged = if self.lagging == 0 { 0 } else { self.last_purge.load(Ordering::Relaxed) + self.lagging };
         let events = self.events();
         let duties = events.iter().enumerate().filter_map(|(at, event)| {
             let acknowledged = event.acknowledged;
@@ -242,13 +248,15 @@ impl Ledger {
                 let reached = reached(standing.sound_since).filter(|_| event.in_log.is_some());
                 (known.into_iter().chain(reached).min(), sent.map(|sent| sent + self.max_blind))
             };
-            let due = |since: Option<u64>| since.map(|since| since + self.lagging).filter(|since| now >= *since);
+            let due = |since: Option<u64>| since.map(|since| since.max(lagged)).filter(|since| now >= *since);
             let (since, is_blind) = match (due(since), due(blind)) {
                 (Some(since), _) => (since, false),
                 (None, Some(blind)) => (blind, true),
                 (None, None) => return None,
             };
-            Some(Duty { event: at, change: event.change, commit: event.commit, since, is_blind })
+            // A process that was started since has it from the log again, or from its journal.
+            let grace_from = if known.is_some() { event.met[standing.node].unwrap_or(now) } else { since };
+            Some(Duty { event: at, change: event.change, commit: event.commit, since, grace_from, is_blind })
         });
         duties.collect()
     }
@@ -286,11 +294,11 @@ pub(crate) fn judge(answer: &Answer, duties: &[Duty], grace: u64, origin_has_fai
         }
         let mode = duty.change.forgets(answer.page, &content.shown);
         let is_allowed = match mode {
-            Mode::Soft => is_for_error || answer.asked < duty.since + grace,
+            Mode::Soft => is_for_error || answer.asked < duty.grace_from.max(duty.since) + grace,
             Mode::Hard => is_for_error,
             Mode::Delete => is_for_error && duty.is_blind,
         };
-        let Duty { event, change, commit, since, is_blind: _ } = duty;
+        let Duty { event, change, commit, since, .. } = duty;
         (!is_allowed).then(|| {
             format!(
                 "shows r{} although {change:?} (event-{event}, r{commit}, {mode:?}) was known since {since}",

@@ -94,7 +94,9 @@ impl Stage {
     }
 
     async fn play(self: Arc<Self>) {
-        self.world.pause(100).await;
+        // What came before a node has begun to read has no echo.
+        let settled = if self.weather.replica_lag > 0 { 1000 } else { self.world.below(100) };
+        tokio::time::sleep(Duration::from_millis(settled)).await;
         for _ in 0..self.weather.steps {
             if self.world.first_broken().is_some() {
                 return;

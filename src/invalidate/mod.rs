@@ -154,7 +154,11 @@ impl Invalidator {
     async fn order(&self, purge: Purge) -> Result<Acknowledged, PurgeError> {
         let error = match self.append(&purge).await {
             Ok(seq) => match tokio::time::timeout(self.ack_timeout, self.purges.wait_for(seq)).await {
-                Ok(()) => return Ok(Acknowledged { seq, durable: self.durable }),
+                Ok(()) if self.purges.with(|index| index.has_applied(seq)) => {
+                    return Ok(Acknowledged { seq, durable: self.durable });
+                }
+                // Evicted or deleted before it was read: the follower is past it, and nobody has applied it.
+                Ok(()) => PurgeError::Log(StoreError::Server("the log has lost the line".into())),
                 Err(_) => PurgeError::NotApplied(seq),
             },
             Err(error) => PurgeError::Log(error),
@@ -217,17 +221,13 @@ mod tests {
     use crate::policy::time::Timestamp;
     use crate::store::memory::MemoryStore;
 
-    /// A fail-over to a replica that lacks the end of the log, and whose clock is behind.
-    #[tokio::test]
-    async fn a_line_behind_what_was_applied_is_not_acknowledged() {
+    fn invalidator() -> Arc<Invalidator> {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(1000)));
-        let purges = Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None));
-        purges.apply(PurgeSeq::new(5000, 0).unwrap(), Marked::default(), clock.now());
-        let invalidator = Arc::new(Invalidator {
+        Arc::new(Invalidator {
             log: Arc::new(MemoryStore::new(Arc::clone(&clock))),
             durable: Durable::Log,
             journal: None,
-            purges: Arc::clone(&purges),
+            purges: Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None)),
             clock,
             metrics: Metrics::new(&[]),
             keep: Duration::from_secs(100),
@@ -235,11 +235,43 @@ mod tests {
             tags_max: 10,
             tasks: Tasks::new(),
             breaker: breaker(),
-        });
-        let began = purges.applied();
-        let purge = Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() };
-        assert!(matches!(invalidator.purge(purge).await, Err(PurgeError::Log(_))));
-        let found = purges.judge(&[TagHash::of("a")], began).purged();
+        })
+    }
+
+    fn purge() -> Purge {
+        Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() }
+    }
+
+    /// The node follows to this line.
+    fn read(invalidator: &Invalidator, ms: u64) -> PurgeSeq {
+        let seq = PurgeSeq::new(ms, 0).unwrap();
+        invalidator.purges.apply(seq, Marked::default(), invalidator.clock.now());
+        seq
+    }
+
+    /// A fail-over to a replica that lacks the end of the log, and whose clock is behind.
+    #[tokio::test]
+    async fn a_line_behind_what_was_applied_is_not_acknowledged() {
+        let invalidator = invalidator();
+        let began = read(&invalidator, 5000);
+        assert!(matches!(invalidator.purge(purge()).await, Err(PurgeError::Log(_))));
+        let found = invalidator.purges.judge(&[TagHash::of("a")], began).purged();
+        assert_eq!(found, crate::policy::purge::Purged::Hard, "applied here all the same");
+    }
+
+    /// The log was evicted after the line came in and before it was read; the next line begins a new one.
+    #[tokio::test]
+    async fn a_line_that_was_passed_over_unread_is_not_acknowledged() {
+        let invalidator = invalidator();
+        let began = read(&invalidator, 900);
+        let passed_over = async {
+            let appended = invalidator.log.read_log(began, 1, Duration::from_secs(1)).await.unwrap();
+            assert_eq!(appended[0].seq, PurgeSeq::new(1000, 0).unwrap());
+            read(&invalidator, 1001)
+        };
+        let (outcome, _) = tokio::join!(biased; invalidator.purge(purge()), passed_over);
+        assert!(matches!(outcome, Err(PurgeError::Log(_))), "{outcome:?}");
+        let found = invalidator.purges.judge(&[TagHash::of("a")], began).purged();
         assert_eq!(found, crate::policy::purge::Purged::Hard, "applied here all the same");
     }
 }

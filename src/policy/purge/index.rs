@@ -134,6 +134,12 @@ impl PurgeIndex {
         self.floor
     }
 
+    /// Whether the line at a position was applied, and not merely passed over because the log had lost it.
+    /// Where lines are not remembered one by one any more, it was.
+    pub fn has_applied(&self, seq: PurgeSeq) -> bool {
+        seq <= self.ring_after || self.ring.binary_search_by_key(&seq, |recent| recent.seq).is_ok()
+    }
+
     /// Counts the changes: while it stands still, no finding can have changed.
     pub fn epoch(&self) -> u64 {
         self.epoch

@@ -3,13 +3,19 @@
 //! The cacheable set is an allow-list of exact paths *as they are forwarded*. An origin may fold
 //! case, decode escapes or merge slashes; a list of what must not be cached could never be complete.
 
-use std::fmt;
+mod path;
+mod patterns;
+mod template;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
 use super::cors::Cors;
+pub use path::PathPattern;
+pub use patterns::Patterns;
+pub use template::{Template, TemplatePart};
 
 /// How the lifetime of a route's answers is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,245 +201,6 @@ impl Rule {
     }
 }
 
-/// A list of names in which a last `*` ends a prefix.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Patterns {
-    exact: Vec<String>,
-    prefixes: Vec<String>,
-}
-
-impl Patterns {
-    /// Sorts the names into exact ones and prefixes.
-    pub fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
-        let mut patterns = Self::default();
-        for name in names {
-            match name.as_ref().strip_suffix('*') {
-                Some(prefix) => patterns.prefixes.push(prefix.to_owned()),
-                None => patterns.exact.push(name.as_ref().to_owned()),
-            }
-        }
-        patterns.exact.sort_unstable();
-        patterns
-    }
-
-    /// The names as they were given, the exact ones first.
-    pub fn names(&self) -> impl Iterator<Item = String> {
-        let prefixes = self.prefixes.iter().map(|prefix| format!("{prefix}*"));
-        self.exact.iter().cloned().chain(prefixes)
-    }
-
-    /// Whether no name is in the list.
-    pub fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.prefixes.is_empty()
-    }
-
-    /// Whether every name is in the list.
-    pub fn is_all(&self) -> bool {
-        self.prefixes.iter().any(String::is_empty)
-    }
-
-    /// Whether a name is in the list.
-    pub fn contains(&self, name: &str) -> bool {
-        self.exact.binary_search_by(|exact| exact.as_str().cmp(name)).is_ok()
-            || self.prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))
-    }
-}
-
-/// Text with `{names}` to fill in: `list:product`, `key:{header:x-publishable-api-key}`, `{id}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    parts: Vec<TemplatePart>,
-}
-
-/// A piece of a [`Template`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TemplatePart {
-    /// As it stands.
-    Text(String),
-    /// The name between braces.
-    Name(String),
-}
-
-impl Template {
-    /// Parses `text{name}text`.
-    ///
-    /// # Errors
-    /// Says what is wrong: an empty text, a brace that is not closed or not opened, an empty name.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Err("a tag may not be empty".into());
-        }
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while !rest.is_empty() {
-            match rest.split_once('{') {
-                None if rest.contains('}') => return Err(format!("`}}` without `{{` in {text:?}")),
-                None => {
-                    parts.push(TemplatePart::Text(rest.to_owned()));
-                    break;
-                }
-                Some((before, after)) => {
-                    if before.contains('}') {
-                        return Err(format!("`}}` without `{{` in {text:?}"));
-                    }
-                    if !before.is_empty() {
-                        parts.push(TemplatePart::Text(before.to_owned()));
-                    }
-                    let Some((name, after)) = after.split_once('}') else {
-                        return Err(format!("`{{` without `}}` in {text:?}"));
-                    };
-                    if name.is_empty() || name.contains('{') {
-                        return Err(format!("`{{{name}}}` is no name in {text:?}"));
-                    }
-                    parts.push(TemplatePart::Name(name.to_owned()));
-                    rest = after;
-                }
-            }
-        }
-        Ok(Self { parts })
-    }
-
-    /// The pieces in order.
-    pub fn parts(&self) -> &[TemplatePart] {
-        &self.parts
-    }
-
-    /// Fills in the names; `None` when one of them has no value.
-    pub fn expand<'v>(&self, mut value: impl FnMut(&str) -> Option<std::borrow::Cow<'v, str>>) -> Option<String> {
-        let mut text = String::new();
-        for part in &self.parts {
-            match part {
-                TemplatePart::Text(literal) => text.push_str(literal),
-                TemplatePart::Name(name) => text.push_str(&value(name)?),
-            }
-        }
-        Some(text)
-    }
-}
-
-impl fmt::Display for Template {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in &self.parts {
-            match part {
-                TemplatePart::Text(literal) => f.write_str(literal)?,
-                TemplatePart::Name(name) => write!(f, "{{{name}}}")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A path of a route: literal segments, `{name}` for one segment, and a last `{name*}` for all that follows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathPattern {
-    text: String,
-    segments: Vec<Segment>,
-    /// Bytes of `text` before its first parameter: most paths differ in these already.
-    literal: usize,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
-    Literal(String),
-    Parameter,
-    /// Whatever follows, nothing included.
-    Rest,
-}
-
-impl PathPattern {
-    /// Parses `/store/products/{id}`.
-    ///
-    /// # Errors
-    /// Says what is wrong: no leading slash, an empty segment, a byte that a plain path cannot hold.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let Some(rest) = text.strip_prefix('/') else {
-            return Err(format!("a path begins with `/`, {text:?} does not"));
-        };
-        let mut segments = Vec::new();
-        if !rest.is_empty() {
-            for segment in rest.split('/') {
-                if segments.last() == Some(&Segment::Rest) {
-                    return Err(format!("`{{…*}}` stands for all that follows, so it comes last in {text:?}"));
-                }
-                let parameter = segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}'));
-                let (parameter, kind) = match parameter.and_then(|name| name.strip_suffix('*')) {
-                    Some(name) => (Some(name), Segment::Rest),
-                    None => (parameter, Segment::Parameter),
-                };
-                segments.push(match parameter {
-                    Some(name) if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
-                        kind
-                    }
-                    Some(name) => return Err(format!("`{{{name}}}` is no parameter name in {text:?}")),
-                    None if is_plain_segment(segment.as_bytes()) => Segment::Literal(segment.to_owned()),
-                    None => {
-                        return Err(format!(
-                            "the segment {segment:?} of {text:?} is not plain: letters, digits, `-`, `_`, `.` and `~`, not empty, not dots alone"
-                        ));
-                    }
-                });
-            }
-        }
-        let literal = text.find('{').unwrap_or(text.len());
-        Ok(Self { text: text.to_owned(), segments, literal })
-    }
-
-    /// The pattern as it was written.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether it matches all paths below some point, whatever bytes they hold.
-    pub fn is_open(&self) -> bool {
-        self.segments.last() == Some(&Segment::Rest)
-    }
-
-    /// Whether the path, as it would be forwarded, matches. A parameter matches one plain segment.
-    pub fn matches(&self, path: &str) -> bool {
-        let Some(rest) = path.as_bytes().strip_prefix(&self.text.as_bytes()[..self.literal]) else { return false };
-        if self.literal == self.text.len() {
-            return rest.is_empty();
-        }
-        // The first parameter begins where the literal bytes end.
-        let mut pieces = rest.split(|byte| *byte == b'/');
-        for segment in self.segments.iter().skip_while(|segment| matches!(segment, Segment::Literal(_))) {
-            match (segment, pieces.next()) {
-                (Segment::Literal(literal), Some(piece)) if piece == literal.as_bytes() => {}
-                (Segment::Parameter, Some(piece)) if is_plain_segment(piece) => {}
-                (Segment::Rest, Some(_)) => return true,
-                _ => return false,
-            }
-        }
-        pieces.next().is_none()
-    }
-
-    /// Whether some path matches both patterns and neither is the more special one.
-    pub fn conflicts_with(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
-            && self.segments.len() == other.segments.len()
-            && self.segments.iter().zip(&other.segments).all(|pair| match pair {
-                (Segment::Literal(a), Segment::Literal(b)) => a == b,
-                _ => true,
-            })
-    }
-
-    /// Sorts the more special pattern first: a literal segment before a parameter, from the left.
-    fn rank(&self) -> Vec<u8> {
-        let rank = |segment: &Segment| match segment {
-            Segment::Literal(_) => 0,
-            Segment::Parameter => 1,
-            Segment::Rest => 2,
-        };
-        self.segments.iter().map(rank).collect()
-    }
-}
-
-/// A segment that no server reads in two ways: unreserved characters (RFC 3986 §2.3), not empty, not `.` or `..`.
-fn is_plain_segment(segment: &[u8]) -> bool {
-    segment.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~'))
-        && segment.iter().any(|byte| *byte != b'.')
-}
-
 /// All routes, the most special path first.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
@@ -562,82 +329,13 @@ pub(crate) mod tests {
         }
     }
 
-    fn matches(pattern: &str, path: &str) -> bool {
-        PathPattern::parse(pattern).unwrap().matches(path)
-    }
-
     #[test]
-    fn a_path_matches_only_as_it_is_forwarded() {
-        assert!(matches("/store/products", "/store/products"));
-        assert!(matches("/store/products/{id}", "/store/products/prod_01A"));
-        assert!(matches("/", "/"));
-        for path in [
-            "/store/products/",
-            "/Store/products",
-            "//store/products",
-            "/store/./products",
-            "/store/%70roducts",
-            "/store/products/..",
-            "/store",
-            "/store/products/a/b",
-            "",
-            "store/products",
-        ] {
-            assert!(!matches("/store/products", path), "{path}");
-        }
-        for id in ["", ".", "..", "a%2fb", "a%5Fb", "a;b", "a\\b", "a b", "é"] {
-            assert!(!matches("/store/products/{id}", &format!("/store/products/{id}")), "{id}");
-        }
-    }
-
-    #[test]
-    fn an_open_pattern_matches_all_that_follows() {
-        for path in ["/files/", "/files/a", "/files/a/b%20c", "/files//a/../b"] {
-            assert!(matches("/files/{path*}", path), "{path}");
-        }
-        for path in ["/files", "/file/a", "files/a", ""] {
-            assert!(!matches("/files/{path*}", path), "{path}");
-        }
-        assert!(matches("/{path*}", "/") && matches("/{path*}", "/a/b"));
+    fn the_most_special_path_is_found() {
         let routes = ["/{a*}", "/x/{a}", "/x/{a*}", "/x/y"];
         let rule = |path: &str| Rule { name: path.into(), paths: vec![PathPattern::parse(path).unwrap()], ..rule() };
         let routes = Routes::new(routes.map(rule).to_vec()).unwrap();
         for (path, expected) in [("/x/y", "/x/y"), ("/x/z", "/x/{a}"), ("/x/y/z", "/x/{a*}"), ("/y", "/{a*}")] {
             assert_eq!(&*routes.find(path).unwrap().name, expected);
-        }
-    }
-
-    #[test]
-    fn a_pattern_says_what_is_wrong_with_it() {
-        for text in ["", "store", "/a//b", "/a/{}", "/a/{b", "/a/../b", "/a/%20", "/{*}", "/{a*}/b", "/a{b*}"] {
-            assert!(PathPattern::parse(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn two_patterns_conflict_only_when_neither_is_more_special() {
-        let pattern = |text| PathPattern::parse(text).unwrap();
-        assert!(pattern("/a/{b}").conflicts_with(&pattern("/a/{c}")));
-        assert!(!pattern("/a/{b}").conflicts_with(&pattern("/a/b")));
-        assert!(!pattern("/a/{b}").conflicts_with(&pattern("/b/{b}")));
-        assert!(!pattern("/{a}/b").conflicts_with(&pattern("/a/{b}")));
-    }
-
-    #[test]
-    fn patterns_know_prefixes() {
-        let patterns = Patterns::new(["utm_*", "gclid"]);
-        assert!(patterns.contains("utm_source") && patterns.contains("gclid") && patterns.contains("utm_"));
-        assert!(!patterns.contains("gclid2") && !patterns.contains("utm"));
-    }
-
-    #[test]
-    fn templates_expand_or_say_why_not() {
-        let template = Template::parse("key:{header:x}-{b}").unwrap();
-        assert_eq!(template.expand(|name| Some(name.to_uppercase().into())).unwrap(), "key:HEADER:X-B");
-        assert_eq!(template.expand(|_| None), None);
-        assert_eq!(template.to_string(), "key:{header:x}-{b}");
-        for text in ["", "{", "}", "{}", "a{b", "a}b{c}", "{a{b}}"] {
-            assert!(Template::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -4,14 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
-use tokio::sync::oneshot;
 
 use super::lease::Turn;
 use super::reading::{Read, for_one, read};
+use super::unstored::{ORIGIN_STATUS, Own};
 use super::wanted::Job;
-use super::{Failure, Fill, Landed, Source};
+use super::{Fill, Landed, Source};
 use crate::body::Body;
-use crate::origin::{Framing, OriginBody, OriginError, Purpose};
+use crate::origin::{Framing, OriginBody, Purpose};
 use crate::policy::cache_control::CacheControl;
 use crate::policy::entry::Entry;
 use crate::policy::exchange;
@@ -26,14 +26,7 @@ use crate::policy::tags::{TAGS_MAX, Tags};
 use crate::policy::time::Timestamp;
 use crate::store::LeaseToken;
 use crate::store::l1::Slot;
-use crate::store::wire::{self, Stored};
 use crate::tasks::Tasks;
-
-/// The origin answered, with an error.
-const ORIGIN_STATUS: &str = "origin_status";
-
-/// Where the leader's own answer goes when nobody else may have it.
-type Own = Option<oneshot::Sender<(Response<Body>, Unshareable)>>;
 
 /// What is known of a fill from its beginning.
 #[derive(Clone, Copy, Debug)]
@@ -70,79 +63,6 @@ impl Fill {
     /// Whether an entry that is found on the way makes the flight unnecessary.
     fn answers(&self, job: &Job, entry: &Entry) -> bool {
         entry.began >= job.not_before && self.judge(entry, self.clock.now()) == Verdict::Fresh
-    }
-
-    /// The shared tier's entry, where it will do.
-    ///
-    /// # Errors
-    /// There is no such tier, it must not be asked, or it did not answer: a miss with a reason.
-    async fn ask_shared(&self, job: &mut Job) -> Result<Option<Arc<Entry>>, &'static str> {
-        let shared = self.shared.as_ref().ok_or("l2_none")?;
-        let outcome = if self.purges.can_judge_others() {
-            shared.get(job.key.hash()).await.map_err(|error| error.reason())
-        } else {
-            // A node that has just started knows of no purge, and would find everything fresh; others do
-            // not know what this one was told and has in its journal.
-            Err("l2_unready")
-        };
-        let (read, outcome) = match outcome {
-            Ok(None) => (Err("l2_absent"), Ok(None)),
-            Ok(Some(bytes)) => match self.read_shared(job, bytes).await {
-                Ok(entry) => (Ok(()), Ok(self.take_shared(job, entry))),
-                Err(why) => (Err(why), Ok(None)),
-            },
-            Err(why) => (Err(why), Err(why)),
-        };
-        self.metrics.l2_read(read.err());
-        outcome
-    }
-
-    /// Reads what the shared tier holds. Where the answers are found to vary, the job turns to the variant that
-    /// its request selects.
-    pub(super) async fn read_shared(&self, job: &mut Job, bytes: Bytes) -> Result<Arc<Entry>, &'static str> {
-        let names = match self.decode_shared(job, bytes).await? {
-            Stored::Entry(entry) => return Ok(Arc::from(entry)),
-            Stored::Varies(names) => names,
-        };
-        // Another node may forward other fields: what is not sent from here can select nothing.
-        if !names.iter().all(|name| exchange::is_forwarded(&job.rule, name)) {
-            return Err("l2_varies");
-        }
-        job.key = job.primary.variant(&names, &job.forwarded);
-        let shared = self.shared.as_ref().ok_or("l2_none")?;
-        let bytes = shared.get(job.key.hash()).await.map_err(|error| error.reason())?.ok_or("l2_absent")?;
-        match self.decode_shared(job, bytes).await? {
-            Stored::Entry(entry) => Ok(Arc::from(entry)),
-            Stored::Varies(_) => Err("l2_varies"),
-        }
-    }
-
-    async fn decode_shared(&self, job: &Job, bytes: Bytes) -> Result<Stored, &'static str> {
-        let (codec, rule, key) = (self.codec.clone(), Arc::clone(&job.rule), job.key.clone());
-        let (purges, length, now) = (Arc::clone(&self.purges), bytes.len(), self.clock.now());
-        let read = move || {
-            codec.decode(rule.tag_fingerprint(), key.text(), &bytes, &purges, now).map_err(wire::WireError::reason)
-        };
-        let stored = Tasks::compute(length, read).await?;
-        // Asked again: a purge that came meanwhile, and is in the journal alone, is unknown to whoever filled it.
-        if self.purges.can_judge_others() { Ok(stored) } else { Err("l2_unready") }
-    }
-
-    /// Takes an entry of the shared tier if it will do; else it may still save a body, or serve when the
-    /// origin fails.
-    pub(super) fn take_shared(&self, job: &mut Job, entry: Arc<Entry>) -> Option<Arc<Entry>> {
-        // A request that waits is served a stale one and refreshes it behind; a refresh goes on to the origin.
-        let is_better = match self.judge(&entry, self.clock.now()) {
-            Verdict::Fresh => entry.began >= job.not_before,
-            Verdict::Stale(_) => job.previous.is_none(),
-            Verdict::Expired(_) => false,
-        };
-        if is_better {
-            self.keep(job, &entry);
-            return Some(entry);
-        }
-        job.know(entry);
-        None
     }
 
     async fn ask_origin(&self, job: &Job, own: Own) -> Landed {
@@ -326,7 +246,7 @@ impl Fill {
     }
 
     /// Puts an entry where the next request that selects it finds it.
-    fn keep(&self, job: &Job, entry: &Arc<Entry>) {
+    pub(super) fn keep(&self, job: &Job, entry: &Arc<Entry>) {
         let slot = Slot::Entry(Arc::clone(entry));
         let names = Key::selecting(&entry.key);
         if names.is_empty() {
@@ -339,93 +259,6 @@ impl Fill {
     /// Whether something stored before may serve in place of an error.
     fn has_better(&self, job: &Job, now: Timestamp) -> bool {
         job.previous.as_ref().is_some_and(|previous| self.usable_on_error(previous, now))
-    }
-
-    /// Forgets a key in both tiers.
-    fn remove(&self, key: &Key) {
-        self.l1.remove(key);
-        let Some(shared) = self.shared.clone() else { return };
-        let hash = key.hash();
-        self.tasks.spawn(async move {
-            if let Err(error) = shared.remove(hash).await {
-                tracing::debug!(%error, key = %hash, "could not forget a key in the shared store");
-            }
-        });
-    }
-
-    /// Puts an entry where the other nodes find it.
-    pub(super) async fn share(&self, job: &Job, entry: &Arc<Entry>) {
-        let Some(shared) = &self.shared else { return };
-        if matches!(self.purges.check(entry), Purged::Hard | Purged::Deleted) {
-            return;
-        }
-        // Not for longer than the log reaches back: a node that starts later could not judge it.
-        let ttl = wire::time_to_live(entry, self.clock.now()).min(self.settings.shared_max);
-        if ttl.is_zero() {
-            return;
-        }
-        let (codec, written) = (self.codec.clone(), Arc::clone(entry));
-        let fingerprint = job.rule.tag_fingerprint();
-        let value = Tasks::compute(entry.body.len(), move || codec.encode(fingerprint, &written)).await;
-        let key = Key::from_text(&entry.key).expect("an entry's key is one of ours");
-        let mut outcome = shared.put(key.hash(), value, ttl).await;
-        if key.text() != job.primary.text() && outcome.is_ok() {
-            let names = self.codec.encode_names(fingerprint, job.primary.text(), &Key::selecting(&entry.key));
-            outcome = shared.put(job.primary.hash(), names, ttl).await;
-        }
-        self.metrics.l2_write(outcome.as_ref().err().map(crate::store::StoreError::reason));
-    }
-
-    /// The answer is one client's own. The next requests go by side by side for a while.
-    fn unshareable(
-        &self,
-        job: &Job,
-        as_of: PurgeSeq,
-        why: Unshareable,
-        head: http::response::Parts,
-        body: Option<Body>,
-        own: Own,
-    ) -> Landed {
-        self.metrics.not_stored(why.as_str());
-        tracing::debug!(route = %job.rule.name, key = %job.key.hash(), reason = why.as_str(), "not shared");
-        let now = self.clock.now();
-        let slot = match &job.previous {
-            // A refresh that brings nothing for all takes nothing away: stale stays usable in its window.
-            Some(previous) if !matches!(self.judge(previous, now), Verdict::Expired(_)) => Slot::Failed {
-                until: now + self.settings.error_ttl,
-                as_of,
-                failure: Arc::new(Failure {
-                    status: StatusCode::BAD_GATEWAY,
-                    reason: why.as_str(),
-                    origin_status: None,
-                    answer: None,
-                }),
-                previous: Some(Arc::clone(previous)),
-            },
-            _ => Slot::PassMarker { until: now + self.settings.pass_marker_ttl, why },
-        };
-        self.l1.put(&job.key, slot);
-        match why {
-            // The fill did not send what the answer varies by: the leader asks again, as itself.
-            Unshareable::Vary => {}
-            Unshareable::VaryStar | Unshareable::Encoding if !job.rule.forward.is_all() => {}
-            Unshareable::VaryStar
-            | Unshareable::Encoding
-            | Unshareable::Authorization
-            | Unshareable::SetCookie
-            | Unshareable::Private
-            | Unshareable::NoStore
-            | Unshareable::NoCache
-            | Unshareable::TooLarge
-            | Unshareable::Unframed => {
-                // Without a place for a slow reader the leader asks again and waits for one.
-                if let (Some(own), Some(body)) = (own, body) {
-                    // The client may have left; then nobody gets it, and the body's connection is closed.
-                    drop(own.send((Response::from_parts(head, body), why)));
-                }
-            }
-        }
-        Landed::Unshareable(why)
     }
 
     /// What a TTL is multiplied by: told by the key and the moment, so that what nodes fill together
@@ -447,34 +280,6 @@ impl Fill {
             Framing::ContentLength(length) => length <= self.settings.object_max as u64,
             Framing::None | Framing::Chunked => true,
         }
-    }
-
-    fn origin_failed(&self, job: &Job, as_of: PurgeSeq, error: &OriginError) -> Landed {
-        tracing::debug!(route = %job.rule.name, key = %job.key.hash(), error = error as &dyn std::error::Error, "fill failed");
-        self.failed(job, as_of, error.status(), error.reason(), None)
-    }
-
-    /// No answer, or the origin's own error. It is remembered for a moment, so that a dead origin is
-    /// not asked for each request; a previous entry stays beside it for stale-if-error.
-    fn failed(
-        &self,
-        job: &Job,
-        as_of: PurgeSeq,
-        status: StatusCode,
-        reason: &'static str,
-        answer: Option<Arc<Entry>>,
-    ) -> Landed {
-        let origin_status = (reason == ORIGIN_STATUS).then_some(status);
-        // What the origin's own word decides is shared with those who wait, and with nobody after them.
-        let is_by_the_book = job.rule.trust.errors && answer.is_some();
-        let failure = Arc::new(Failure { status, reason, origin_status, answer });
-        if is_by_the_book {
-            return Landed::Failed { failure, previous: job.previous.clone() };
-        }
-        let until = self.clock.now() + self.settings.error_ttl;
-        let previous = job.previous.clone();
-        self.l1.put(&job.key, Slot::Failed { until, as_of, failure: Arc::clone(&failure), previous: previous.clone() });
-        Landed::Failed { failure, previous }
     }
 }
 

@@ -74,7 +74,7 @@ impl Stage {
         let ledger = Ledger::new(world, weather.config.purge.max_blind, weather.lagging());
         let shared = Shared::new(world, &weather, &ledger, EPOCH);
         let origin = SimOrigin::new(world, &weather);
-        let disk = tempfile::tempdir().unwrap();
+        let disk = disk();
         let start = |index: usize| {
             let journal = weather.journal.then(|| disk.path().join(index.to_string()));
             Node::start(index, &shared, &origin, clock(world, &weather), journal)
@@ -259,7 +259,6 @@ impl Stage {
                 self.shared.with(|server, _| server.drop_value(at));
             }
             // While lines are unread nobody would notice under a connection that lives: not covered.
-            // While lines are unread nobody would notice under a connection that lives: not covered.
             Trouble::LogEviction => self.lose(|server, now| {
                 if server.is_quiet(now, 5_000) {
                     server.drop_log();
@@ -377,6 +376,11 @@ impl Stage {
             }
         }
     }
+}
+
+/// A folder in memory, where there is one: no machine fails here, only processes.
+fn disk() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// What a process finds on the clock when it starts, set by hand or by a bad time server.

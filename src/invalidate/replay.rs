@@ -85,11 +85,16 @@ impl Replay {
         if purges.is_empty() {
             return Ok(0);
         }
-        let mut last = PurgeSeq::ZERO;
+        let mut seqs = Vec::with_capacity(purges.len());
         for purge in &purges {
-            last = append(log, &self.purges, purge, keep).await?;
+            seqs.push(append(log, &self.purges, purge, keep).await?);
         }
+        let last = seqs.last().copied().unwrap_or(PurgeSeq::ZERO);
         tokio::time::timeout(patience, self.purges.wait_for(last)).await.map_err(|_| StoreError::Timeout)?;
+        if !self.purges.with(|index| seqs.iter().all(|seq| index.has_applied(*seq))) {
+            // Lost before they were read: the follower is past them, and no other node knows of them.
+            return Err(StoreError::Server("the log has lost a line".into()));
+        }
         let (count, shown) = (purges.len(), Arc::clone(&self.purges));
         let emptied = self.blocking(move |journal| {
             let emptied = journal.replayed(count);
@@ -108,5 +113,36 @@ impl Replay {
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&mut Journal) -> T + Send + 'static) -> T {
         let journal = Arc::clone(&self.journal);
         Tasks::block(move || work(&mut journal.lock().unwrap_or_else(PoisonError::into_inner))).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::policy::purge::{Marked, Mode, PurgeIndex};
+    use crate::policy::time::Timestamp;
+    use crate::store::memory::MemoryStore;
+
+    /// The log is evicted after the line came in and before it was read; the next line begins a new one.
+    #[tokio::test]
+    async fn a_line_that_was_passed_over_unread_stays_in_the_journal() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(1000)));
+        let log = MemoryStore::new(Arc::clone(&clock));
+        let purges = Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None));
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("journal"), 4096).unwrap().0;
+        let replay = Replay::new(journal, Arc::clone(&purges), Metrics::new(&[]));
+        replay.append(&Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() }).await.unwrap();
+        let apply = |ms| purges.apply(PurgeSeq::new(ms, 0).unwrap(), Marked::default(), clock.now());
+        apply(900);
+        let keep = Duration::from_secs(100);
+        let passed_over = async {
+            log.read_log(purges.applied(), 1, Duration::from_secs(1)).await.unwrap();
+            apply(1001);
+        };
+        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep), passed_over);
+        assert!(matches!(replayed, Err(StoreError::Server(_))), "{replayed:?}");
+        assert_eq!(purges.journaled(), 1, "it is told again");
     }
 }

@@ -111,7 +111,9 @@ impl Fill {
                 && lifetime.is_useful(now)
                 && job.rule.trust.errors
                 && !self.has_better(job, now));
-        if is_failure && (matches!(admission, Admission::Own(_)) || !self.fits(body.framing())) {
+        // By the book an error is an answer like any, and may be its client's own.
+        let is_own = matches!(admission, Admission::Own(_)) && !(job.rule.trust.errors && !self.has_better(job, now));
+        if is_failure && (is_own || !self.fits(body.framing())) {
             // Error pages are marked `no-store`, or given a balancer's cookie, more often than not. What
             // they say is nobody else's, but that the origin failed is everybody's.
             return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, None);

@@ -128,9 +128,7 @@ pub(super) fn date(headers: &HeaderMap, name: HeaderName) -> Option<Timestamp> {
     if values.next().is_some() {
         return None;
     }
-    let parsed = httpdate::parse_http_date(value.to_str().ok()?).ok()?;
-    let since = parsed.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(Timestamp::from_millis(millis(since)))
+    super::date::parse(value.as_bytes())
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -260,6 +258,8 @@ mod tests {
         ] {
             assert_eq!(of(&[("expires", odd)]), 0, "{odd}");
         }
+        // The name of the day and the case of letters do not matter (§4.2).
+        assert_eq!(of(&[("expires", "sun, 15 JAN 2027 08:00:30 gmt")]), 30);
         assert!(of(&[("expires", "Sun, 21 Nov 2286 04:46:39 GMT")]) > 1 << 32);
     }
 

@@ -9,6 +9,7 @@ pub mod cache_control;
 pub mod classify;
 pub mod conditional;
 pub mod cors;
+pub mod date;
 pub mod entry;
 pub mod exchange;
 pub mod framing;

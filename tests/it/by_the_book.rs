@@ -210,3 +210,15 @@ async fn a_targeted_field_decides_here_and_goes_on() {
         assert_eq!(stage.get(path).await.detail(), second, "{path}");
     }
 }
+
+#[tokio::test]
+async fn an_error_that_may_not_be_stored_goes_to_who_asked_as_it_is() {
+    let stage = Stage::new().config(RFC).start().await;
+    let answer = Answer::status(599).header("cache-control", "max-age=60, no-store, must-understand");
+    stage.origin.answer("/a", answer.header("x-own", "1"));
+    for n in 1..=2 {
+        let reply = stage.get("/a").await;
+        assert_eq!((reply.status, reply.field("x-own"), reply.text()), (599, "1".into(), r#"{"status":599}"#.into()));
+        assert_eq!(stage.origin.total(), n, "never from what was stored");
+    }
+}

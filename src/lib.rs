@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod fill;
+pub mod interim;
 pub mod invalidate;
 pub mod jitter;
 pub mod metrics;

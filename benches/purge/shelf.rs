@@ -9,6 +9,7 @@ use endcap::body::Body;
 use endcap::clock::{Clock, SystemClock};
 use endcap::config::Config;
 use endcap::fill::{Fill, FillSettings, Filled, Landed};
+use endcap::interim::Interim;
 use endcap::metrics::Metrics;
 use endcap::origin::{Origin, OriginBody, OriginError, Purpose};
 use endcap::policy::entry::Entry;
@@ -97,7 +98,7 @@ impl Shelf {
             .map_err(|trouble| anyhow::anyhow!("no key: {trouble:?}"))?;
         let headers = HeaderMap::new();
         let (wanted, _) = self.fill.find(&self.rule, &key, &headers);
-        match self.fill.once(wanted, None).await {
+        match self.fill.once(wanted, None, &Interim::nowhere()).await {
             Filled::Landed { landed: Landed::Entry { entry, stored: true, .. }, .. } => Ok(entry),
             other => bail!("not stored: {other:?}"),
         }

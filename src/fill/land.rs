@@ -69,9 +69,10 @@ impl Fill {
         // Before the origin is asked: a purge from here on may be missing in its answer.
         let began = Began { as_of: self.purges.applied(), at: self.clock.now() };
         let view = job.key.view().expect("a key that a request was given can be read");
-        let Some(request) = exchange::fill_request(&view, &job.forwarded, job.previous.as_deref()) else {
+        let Some(mut request) = exchange::fill_request(&view, &job.forwarded, job.previous.as_deref()) else {
             return self.failed(job, began.as_of, StatusCode::BAD_GATEWAY, "fill_request", None);
         };
+        request.extensions_mut().insert(job.interim.clone());
         let outcome = self.origin.send(request.map(|()| Body::Empty), Purpose::Fill).await;
         self.metrics.origin_answered(&job.rule, began.at, self.clock.now(), outcome.as_ref().map(Response::status));
         match outcome {

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::body::Body;
 use crate::clock::Clock;
+use crate::interim::Interim;
 use crate::jitter::Jitter;
 use crate::metrics::Metrics;
 use crate::origin::Origin;
@@ -250,15 +251,22 @@ impl Fill {
     }
 
     /// Gets an answer that began after this call, or that no purge before this call concerns: leads
-    /// the key's flight, or waits for it. The flight goes on when the caller leaves.
-    pub async fn once(self: &Arc<Self>, mut wanted: Wanted<'_>, mut previous: Option<Arc<Entry>>) -> Filled {
+    /// the key's flight, or waits for it. The flight goes on when the caller leaves. Who leads is told
+    /// what the origin says before its answer.
+    pub async fn once(
+        self: &Arc<Self>,
+        mut wanted: Wanted<'_>,
+        mut previous: Option<Arc<Entry>>,
+        interim: &Interim,
+    ) -> Filled {
         for _ in 0..ATTEMPTS {
             let joined = self.purges.applied();
             let (landed, collapsed) = match self.flights.join(wanted.hash()) {
                 Joined::Leader(leader) => {
                     let waits = leader.follower();
                     let (own, answer) = oneshot::channel();
-                    self.launch(wanted.job(previous.clone()), leader, Some(own));
+                    let job = Job { interim: interim.clone(), ..wanted.job(previous.clone()) };
+                    self.launch(job, leader, Some(own));
                     // The sender is dropped unsent where the answer is for all.
                     if let Ok((answer, why)) = answer.await {
                         return Filled::Own(answer, why);
@@ -335,7 +343,13 @@ impl Fill {
         let Some(end) = self.purges.echo(entry, self.settings.echo) else { return };
         let (fill, entry) = (Arc::clone(self), Arc::clone(entry));
         let Some(key) = Key::from_text(&entry.key) else { return };
-        let job = Job { key, previous: Some(Arc::clone(&entry)), not_before: end, ..job.clone() };
+        let job = Job {
+            key,
+            previous: Some(Arc::clone(&entry)),
+            not_before: end,
+            interim: Interim::nowhere(),
+            ..job.clone()
+        };
         self.tasks.spawn(async move {
             let wait = end.since(fill.clock.now());
             tokio::select! {

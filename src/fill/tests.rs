@@ -77,7 +77,7 @@ impl Nodes {
 async fn get(fill: &Arc<Fill>) -> Landed {
     let rule = Arc::new(rule());
     let key = Key::of_request(&rule, "/store/products", None, "", &HeaderMap::new()).unwrap();
-    match fill.once(fill.find(&rule, &key, &HeaderMap::new()).0, None).await {
+    match fill.once(fill.find(&rule, &key, &HeaderMap::new()).0, None, &Interim::nowhere()).await {
         Filled::Landed { landed, .. } => landed,
         other => panic!("{other:?}"),
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use crate::interim::Interim;
 use crate::policy::entry::Entry;
 use crate::policy::key::{Key, KeyHash};
 use crate::policy::route::Rule;
@@ -53,6 +54,7 @@ impl Wanted<'_> {
             forwarded: Arc::new(exchange::forwarded(self.rule, self.client)),
             previous,
             not_before: Timestamp::default(),
+            interim: Interim::nowhere(),
         }
     }
 }
@@ -71,6 +73,8 @@ pub(crate) struct Job {
     pub(crate) previous: Option<Arc<Entry>>,
     /// An entry whose fill began before this is not new enough.
     pub(crate) not_before: Timestamp,
+    /// Told what the origin says before its answer: the client that leads, if there is one.
+    pub(crate) interim: Interim,
 }
 
 impl Job {

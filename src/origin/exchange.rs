@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
@@ -16,8 +17,10 @@ use super::OriginError;
 use super::pool::Connection;
 use super::wire::Traffic;
 use crate::body::{Body, BodyError};
+use crate::interim::Interim;
+use crate::policy::hop_by_hop;
 
-/// Answers before the answer (100, 103): so many are skipped, one more is `framing`.
+/// Answers before the answer (100, 103): so many are taken, one more is `framing`.
 const INFORMATIONAL_MAX: u32 = 20;
 
 /// What both ends of an exchange tell each other past hyper.
@@ -133,13 +136,19 @@ pub(super) enum Fate {
 pub(super) async fn exchange(
     mut connection: Connection,
     mut request: http::Request<Upload>,
+    interim: &Interim,
     first_byte: Duration,
 ) -> Result<(http::Response<Incoming>, Connection, Progress), Failed> {
     let course = Arc::clone(&request.body().course);
-    let counted = Arc::clone(&course);
-    hyper::ext::on_informational(&mut request, move |_head| {
+    let (counted, interim) = (Arc::clone(&course), interim.clone());
+    hyper::ext::on_informational(&mut request, move |head| {
         if counted.informational.fetch_add(1, Ordering::AcqRel) >= INFORMATIONAL_MAX {
             counted.flooded.notify_one();
+        } else if head.status() != StatusCode::CONTINUE {
+            // A client that waits for 100 has it from us.
+            let mut headers = head.headers().clone();
+            hop_by_hop::strip_response(&mut headers, false);
+            interim.send(head.status(), &headers);
         }
     });
     let received = connection.traffic.received();

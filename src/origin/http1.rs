@@ -19,6 +19,7 @@ use super::framing::{digits, may_trail};
 use super::pool::{Connection, Permit, Pool};
 use super::{Framing, Origin, OriginBody, OriginError, OriginSettings, PoolStats, Purpose};
 use crate::body::Body;
+use crate::interim::Interim;
 use crate::tasks::Tasks;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -47,14 +48,15 @@ impl HttpOrigin {
 
     async fn answer(
         &self,
-        request: Request<Body>,
+        mut request: Request<Body>,
         purpose: Purpose,
         deadline: Option<Instant>,
     ) -> Result<Response<OriginBody>, OriginError> {
+        let interim = request.extensions_mut().remove::<Interim>().unwrap_or_default();
         let asked = Asked { method: request.method().clone(), upgrade: request.headers().get(UPGRADE).cloned() };
         let request = prepare(request, self.pool.settings());
         let permit = self.pool.admit(purpose).await?;
-        let (response, connection, progress) = self.ask(request, self.first_byte(purpose)).await?;
+        let (response, connection, progress) = self.ask(request, &interim, self.first_byte(purpose)).await?;
         let seat = Seat { connection, progress, permit };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return tunnel(response, seat, &asked, purpose);
@@ -86,12 +88,13 @@ impl HttpOrigin {
     async fn ask(
         &self,
         mut request: Request<Upload>,
+        interim: &Interim,
         first_byte: Duration,
     ) -> Result<(Response<Incoming>, Connection, Progress), OriginError> {
         let is_replayable = matches!(*request.method(), Method::GET | Method::HEAD) && request.body().is_end_stream();
         if let Some(kept) = self.pool.take(is_replayable).await {
             let spare = is_replayable.then(|| copy(&request));
-            request = match exchange(kept, request, first_byte).await {
+            request = match exchange(kept, request, interim, first_byte).await {
                 Ok(answered) => return Ok(answered),
                 Err(Failed { fate: Fate::HandedBack(request), .. }) => *request,
                 Err(Failed { fate: Fate::Silence, error }) => spare.ok_or(error)?,
@@ -100,7 +103,7 @@ impl HttpOrigin {
             self.pool.stats().replayed();
         }
         let fresh = self.pool.connect().await?;
-        exchange(fresh, request, first_byte).await.map_err(|failed| failed.error)
+        exchange(fresh, request, interim, first_byte).await.map_err(|failed| failed.error)
     }
 
     fn first_byte(&self, purpose: Purpose) -> Duration {

@@ -49,7 +49,7 @@ pub trait Origin: Send + Sync + fmt::Debug {
     ///
     /// The request goes out as it was prepared: its caller has stripped what is meant for one hop
     /// (`policy::hop_by_hop`) and has taken the client's upgrade handle, for extensions are
-    /// dropped. Dropping the future, or the answer's body before its end, closes the connection.
+    /// dropped, but for an [`Interim`](crate::interim::Interim): that is told what comes before the answer. Dropping the future, or the answer's body before its end, closes the connection.
     fn send(
         &self,
         request: http::Request<Body>,

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::body::RequestBody;
 use super::connection;
 use crate::body::Body;
+use crate::interim::Interim;
 use crate::policy::admission::HeadLimits;
 use crate::policy::plain::PlainHead;
 use crate::tasks::Tasks;
@@ -80,10 +81,12 @@ pub enum Answer<F> {
 }
 
 /// Who is at the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// Its address: a client's, or that of the proxy before us.
     pub address: SocketAddr,
+    /// Takes to it what is said before the answer.
+    pub interim: Interim,
 }
 
 /// Sees connections come and go, and counts.
@@ -227,7 +230,7 @@ async fn take<H: Handler>(shared: Arc<Shared<H>>, stream: TcpStream, address: So
     if stream.set_nodelay(true).is_err() {
         return ConnectionEnd::Broken;
     }
-    connection::serve(shared, stream, Peer { address }).await
+    connection::serve(shared, stream, address).await
 }
 
 /// The client was gone before we took its connection; the listener is as good as before.

@@ -1,6 +1,7 @@
 //! One connection: from its first byte to whatever ends it.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::accept::{ConnectionEnd, ConnectionLimits, Handler, Peer, Shared};
+use super::accept::{ConnectionEnd, ConnectionLimits, Handler, Shared};
 use super::io::{Io, Ready};
 use super::service::Service;
 use super::state::{ConnectionState, Protocol};
@@ -39,7 +40,7 @@ const HTTP_2_PING_INTERVAL: Duration = Duration::from_secs(30);
 const HTTP_2_PING_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Serves one connection until it ends, and says why it did.
-pub(super) async fn serve<H: Handler>(shared: Arc<Shared<H>>, stream: TcpStream, peer: Peer) -> ConnectionEnd {
+pub(super) async fn serve<H: Handler>(shared: Arc<Shared<H>>, stream: TcpStream, address: SocketAddr) -> ConnectionEnd {
     let state = Arc::new(ConnectionState::new());
     let mut io = Io::new(stream, Arc::clone(&state));
     let limits = &shared.limits;
@@ -59,7 +60,7 @@ pub(super) async fn serve<H: Handler>(shared: Arc<Shared<H>>, stream: TcpStream,
     } else {
         Protocol::Http1
     };
-    let service = Arc::new(Service::new(Arc::clone(&shared), Arc::clone(&state), peer));
+    let service = Arc::new(Service::new(Arc::clone(&shared), Arc::clone(&state), address));
     let ready: Arc<dyn Ready> = Arc::clone(&service) as Arc<dyn Ready>;
     let io = io.speak(protocol, limits.head.sizes).answers(ready);
     let service = service_fn(move |request| service.call(request));
@@ -76,7 +77,7 @@ pub(super) async fn serve<H: Handler>(shared: Arc<Shared<H>>, stream: TcpStream,
     match result {
         Ok(Ok(())) => ConnectionEnd::Finished,
         Ok(Err(error)) => {
-            tracing::debug!(%error, peer = %peer.address, "connection failed");
+            tracing::debug!(%error, peer = %address, "connection failed");
             if error.is_parse() {
                 // What the framing lets through and hyper does not: an odd method, name or target.
                 // hyper has answered it already.

@@ -56,6 +56,7 @@ impl Forward {
         self.forwarded(&mut head.headers, peer.address.ip());
         append(&mut head.headers, header::VIA, via(head.version));
         head.version = Version::HTTP_11;
+        head.extensions.insert(peer.interim);
         let body = if http_body::Body::is_end_stream(&body) { Body::Empty } else { Body::stream(body) };
         let purpose = if upgrade { Purpose::Upgrade } else { Purpose::Pass };
         let mut answer = self.origin.send(Request::from_parts(head, body), purpose).await?;

@@ -189,7 +189,7 @@ impl Server {
             (None, true) => Fwd::VaryMiss,
             (None, false) => Fwd::UriMiss,
         };
-        match self.fill.once(wanted.clone(), previous).await {
+        match self.fill.once(wanted.clone(), previous, &peer.interim).await {
             Filled::Landed { landed: Landed::Entry { entry, source, stored, .. }, collapsed } => {
                 let said = Said::filled(source, fwd, stored, collapsed);
                 let verdict = self.fill.judge(&entry, self.clock.now());

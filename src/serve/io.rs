@@ -57,7 +57,7 @@ pub(super) struct Io {
     ready: Option<Arc<dyn Ready>>,
     /// hyper has nothing of an earlier answer left to write.
     is_flushed: bool,
-    /// What the socket has not taken yet of an answer that was ready.
+    /// What the socket has not taken yet of an answer that was ready, or of what goes before one.
     unsent: Unsent,
 }
 
@@ -154,6 +154,28 @@ impl Io {
                 false
             }
         }
+    }
+
+    /// Takes over what the client is to be told before its answer. Called when hyper has nothing of an earlier
+    /// answer left to write, and nothing yet of the next one's.
+    fn take_interim(&mut self) {
+        if let Some(head) = self.state.line().take() {
+            self.unsent = Unsent { head, sent: 0, body: Bytes::new() };
+        }
+    }
+
+    /// Sends first what goes before hyper's bytes.
+    fn poll_before(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_unsent(cx))?;
+        if self.is_flushed {
+            self.take_interim();
+            ready!(self.poll_unsent(cx))?;
+            self.is_flushed = false;
+        } else {
+            // Bytes of two answers may be in one buffer by now: between them there is no place any more.
+            drop(self.state.line().take());
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Sends what is left of an answer that was ready.
@@ -343,18 +365,19 @@ impl Read for Io {
 impl Write for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let io = self.get_mut();
-        ready!(io.poll_unsent(cx))?;
-        io.is_flushed = false;
+        ready!(io.poll_before(cx))?;
         let result = Pin::new(&mut io.stream).poll_write(cx, bytes);
         io.note_write(result)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let io = self.get_mut();
-        ready!(Pin::new(&mut io.stream).poll_flush(cx))?;
+        ready!(io.poll_unsent(cx))?;
         // hyper flushes when its own buffer is empty.
         io.is_flushed = true;
-        Poll::Ready(Ok(()))
+        io.take_interim();
+        ready!(io.poll_unsent(cx))?;
+        Pin::new(&mut io.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -391,8 +414,7 @@ impl Write for Io {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let io = self.get_mut();
-        ready!(io.poll_unsent(cx))?;
-        io.is_flushed = false;
+        ready!(io.poll_before(cx))?;
         let result = Pin::new(&mut io.stream).poll_write_vectored(cx, slices);
         io.note_write(result)
     }

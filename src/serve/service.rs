@@ -1,7 +1,9 @@
 //! One request: from hyper through admission to the handler, and its answer back.
 
 use std::convert::Infallible;
-use std::future::ready;
+use std::future::{poll_fn, ready};
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +19,7 @@ use super::body::{AnswerBody, RequestBody};
 use super::io::{REFUSED_METHOD, Ready};
 use super::state::{ConnectionState, UnderWay};
 use crate::body::Body;
+use crate::interim::Interim;
 use crate::policy::admission::{self, METHODS_ALLOWED, Refusal};
 use crate::policy::plain::PlainHead;
 
@@ -27,12 +30,12 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 pub(super) struct Service<H> {
     shared: Arc<Shared<H>>,
     state: Arc<ConnectionState>,
-    peer: Peer,
+    address: SocketAddr,
 }
 
 impl<H: Handler> Service<H> {
-    pub(super) fn new(shared: Arc<Shared<H>>, state: Arc<ConnectionState>, peer: Peer) -> Self {
-        Self { shared, state, peer }
+    pub(super) fn new(shared: Arc<Shared<H>>, state: Arc<ConnectionState>, address: SocketAddr) -> Self {
+        Self { shared, state, address }
     }
 
     /// The beginning counts at once, not at the first poll: the connection must not look idle between.
@@ -42,12 +45,20 @@ impl<H: Handler> Service<H> {
     ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + use<H> {
         let under_way = UnderWay::begin(&self.state);
         let version = request.version();
-        match self.answer(request) {
+        // HTTP/1.0 has none of them (RFC 9110 §15.2), and hyper's HTTP/2 no way to send them.
+        let interim = if version == Version::HTTP_11 { self.state.line().next() } else { Interim::nowhere() };
+        match self.answer(request, interim.clone()) {
             Answer::Now(response) => Either::Left(ready(Ok(finish(&self.shared, version, response, under_way)))),
             Answer::Later(response) => {
                 let (shared, state) = (Arc::clone(&self.shared), Arc::clone(&self.state));
                 Either::Right(async move {
-                    let response = response.await;
+                    let mut response = pin!(response);
+                    let response = poll_fn(|cx| {
+                        state.line().wait(&interim, cx);
+                        response.as_mut().poll(cx)
+                    })
+                    .await;
+                    state.line().end();
                     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                         state.tunnels();
                     }
@@ -57,7 +68,11 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    fn answer(&self, request: Request<Incoming>) -> Answer<impl Future<Output = Response<Body>> + Send + use<H>> {
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        interim: Interim,
+    ) -> Answer<impl Future<Output = Response<Body>> + Send + use<H>> {
         let (mut parts, incoming) = request.into_parts();
         let has_body = !incoming.is_end_stream();
         let stand_in = self.state.refusal().filter(|_| parts.method.as_str() == REFUSED_METHOD);
@@ -69,7 +84,7 @@ impl<H: Handler> Service<H> {
             Ok(admitted) => {
                 admitted.apply(&mut parts);
                 let body = RequestBody::new(incoming, self.shared.limits.body_timeout);
-                self.shared.handler.handle(Request::from_parts(parts, body), self.peer)
+                self.shared.handler.handle(Request::from_parts(parts, body), Peer { address: self.address, interim })
             }
             Err(refusal) => {
                 self.shared.observer.refused(refusal.reason());

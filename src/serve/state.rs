@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::accept::{ConnectionEnd, ConnectionLimits};
+use crate::interim::Line;
 use crate::policy::admission::Refusal;
 
 /// How long a connection that we closed first is read on, so that the client sees our answer
@@ -52,6 +53,8 @@ pub(super) struct ConnectionState {
     refusal: OnceLock<Refusal>,
     /// The next bytes are not HTTP any more: an upgrade was answered with 101.
     is_tunnel: AtomicBool,
+    /// What a client of HTTP/1.1 is told before its answer.
+    line: Arc<Line>,
 }
 
 impl ConnectionState {
@@ -70,7 +73,12 @@ impl ConnectionState {
             resets: AtomicU32::new(0),
             resets_since: Mark::default(),
             refusal: OnceLock::new(),
+            line: Arc::default(),
         }
+    }
+
+    pub(super) fn line(&self) -> &Arc<Line> {
+        &self.line
     }
 
     /// The answer is a 101: what follows is between the client and the origin.

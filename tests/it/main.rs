@@ -12,6 +12,7 @@ mod contract;
 mod cors;
 mod failures;
 mod freshness;
+mod interim;
 mod journal;
 mod leases;
 mod methods;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use endcap::clock::{Clock, Timestamp};
+use endcap::interim::Interim;
 use endcap::invalidate::Durable;
 use endcap::invalidate::follow::Following;
 use endcap::invalidate::journal::Journal;
@@ -153,7 +154,7 @@ impl Node {
             return Answer { page, asked, outcome: "ready".into(), content: Content::parse(status, &body) };
         }
         let request = Request::get(&target).header(header::HOST, "shop.example").body(RequestBody::none()).unwrap();
-        let peer = Peer { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)) };
+        let peer = Peer { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)), interim: Interim::nowhere() };
         let response = match self.server.handle(request, peer) {
             Handled::Now(response) => response,
             Handled::Later(later) => later.await,

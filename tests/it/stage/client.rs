@@ -93,7 +93,17 @@ impl Client {
 
     /// Reads an answer to its end; an error when it does not look whole.
     pub(crate) async fn reply(&mut self, method: &str) -> Result<Reply> {
-        let mut reply = self.head().await?;
+        let head = self.head().await?;
+        self.body_of(method, head).await
+    }
+
+    /// Reads an interim answer (1xx), or an answer to its end.
+    pub(crate) async fn reply_or_interim(&mut self, method: &str) -> Result<Reply> {
+        let head = self.head().await?;
+        if head.status < 200 { Ok(head) } else { self.body_of(method, head).await }
+    }
+
+    async fn body_of(&mut self, method: &str, mut reply: Reply) -> Result<Reply> {
         let mut body = Vec::new();
         if method == "HEAD" || matches!(reply.status, 204 | 304) {
             return Ok(reply);

@@ -50,6 +50,8 @@ pub(crate) struct Answer {
     status: u16,
     headers: Vec<(String, String)>,
     form: Form,
+    /// Heads of interim answers, written at once: also while the answer is held.
+    interim: String,
 }
 
 #[derive(Clone)]
@@ -96,7 +98,14 @@ impl Answer {
     }
 
     fn of(form: Form) -> Self {
-        Self { status: 200, headers: Vec::new(), form }
+        Self { status: 200, headers: Vec::new(), form, interim: String::new() }
+    }
+
+    /// First an interim answer with these fields, each with its line's end.
+    #[must_use]
+    pub(crate) fn after(mut self, status: u16, fields: &str) -> Self {
+        self.interim.push_str(&format!("HTTP/1.1 {status} Early\r\n{fields}\r\n"));
+        self
     }
 
     #[must_use]

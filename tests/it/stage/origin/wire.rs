@@ -21,6 +21,7 @@ pub(super) async fn serve(mut stream: BufReader<TcpStream>, script: &Script) -> 
                 state.answers.get(seen.path()).map_or_else(|| Answer::json(body), |responder| responder(&seen));
             (answer, state.gates.get(seen.path()).cloned())
         };
+        stream.get_mut().write_all(answer.interim.as_bytes()).await?;
         if let Some(gate) = gate.filter(|gate| !*gate.open.borrow()) {
             gate.arrived.send_modify(|arrived| *arrived += 1);
             let opened = gate.open.subscribe().wait_for(|open| *open).await.map(drop);

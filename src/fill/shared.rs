@@ -22,7 +22,7 @@ impl Fill {
     pub(super) async fn ask_shared(&self, job: &mut Job) -> Result<Option<Arc<Entry>>, &'static str> {
         let shared = self.shared.as_ref().ok_or("l2_none")?;
         let outcome = if self.purges.can_judge_others() {
-            shared.get(job.key.hash()).await.map_err(|error| error.reason())
+            shared.get(job.key.place()).await.map_err(|error| error.reason())
         } else {
             // A node that has just started knows of no purge, and would find everything fresh; others do
             // not know what this one was told and has in its journal.
@@ -53,7 +53,7 @@ impl Fill {
         }
         job.key = job.primary.variant(&names, &job.forwarded);
         let shared = self.shared.as_ref().ok_or("l2_none")?;
-        let bytes = shared.get(job.key.hash()).await.map_err(|error| error.reason())?.ok_or("l2_absent")?;
+        let bytes = shared.get(job.key.place()).await.map_err(|error| error.reason())?.ok_or("l2_absent")?;
         match self.decode_shared(job, bytes).await? {
             Stored::Entry(entry) => Ok(Arc::from(entry)),
             Stored::Varies(_) => Err("l2_varies"),
@@ -103,7 +103,7 @@ impl Fill {
         let fingerprint = job.rule.tag_fingerprint();
         let value = Tasks::compute(entry.body.len(), move || codec.encode(fingerprint, &written)).await;
         let key = Key::from_text(&entry.key).expect("an entry's key is one of ours");
-        let mut outcome = shared.put(key.hash(), value, ttl).await;
+        let mut outcome = shared.put(key.place(), value, ttl).await;
         if key.text() != job.primary.text() && outcome.is_ok() {
             let names = self.codec.encode_names(fingerprint, job.primary.text(), &Key::selecting(&entry.key));
             outcome = shared.put(job.primary.hash(), names, ttl).await;
@@ -115,9 +115,9 @@ impl Fill {
     pub(super) fn remove(&self, key: &Key) {
         self.l1.remove(key);
         let Some(shared) = self.shared.clone() else { return };
-        let hash = key.hash();
+        let (hash, place) = (key.hash(), key.place());
         self.tasks.spawn(async move {
-            if let Err(error) = shared.remove(hash).await {
+            if let Err(error) = shared.remove(place).await {
                 tracing::debug!(%error, key = %hash, "could not forget a key in the shared store");
             }
         });

@@ -44,6 +44,9 @@ impl fmt::Debug for KeyHash {
     }
 }
 
+/// Places that the variants of one URL have in the shared tier. More than L1 keeps, so that those it keeps seldom meet.
+const VARIANT_PLACES: u128 = 256;
+
 /// A key: its text, part by part with lengths in front.
 #[derive(Clone)]
 pub struct Key {
@@ -122,6 +125,31 @@ impl Key {
     /// needs it.
     pub fn hash(&self) -> KeyHash {
         KeyHash::of(&self.text)
+    }
+
+    /// Where the shared tier keeps the entry. The variants of one URL have so many places between them: there is no
+    /// list of them to keep, and nobody fills the tier by asking in ever new ways. Of two that meet in a place the
+    /// later stays; who looks for the other finds a stranger's key there.
+    pub fn place(&self) -> KeyHash {
+        let Some(url) = self.url() else { return self.hash() };
+        let place = self.hash().as_u128() % VARIANT_PLACES;
+        // Neither a key nor a variant's: behind the empty name comes no whole part.
+        let [.., high, low] = place.to_be_bytes();
+        KeyHash::of(&[url, &[0; 4], &[high, low]].concat())
+    }
+
+    /// The text of the URL's key, if this is a variant's.
+    fn url(&self) -> Option<&[u8]> {
+        let mut at = 0;
+        for part in 0.. {
+            let (length, _) = self.text.get(at..)?.split_first_chunk::<4>()?;
+            // The kept headers are pairs behind the first four parts; an empty name ends them.
+            if part >= 4 && part % 2 == 0 && *length == [0; 4] {
+                return self.text.get(..at);
+            }
+            at += 4 + u32::from_be_bytes(*length) as usize;
+        }
+        None
     }
 
     /// The whole key: two requests are one question only if it is the same in both.
@@ -237,6 +265,7 @@ fn push(text: &mut Vec<u8>, part: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::slice::from_ref;
 
     use proptest::prelude::*;
@@ -316,6 +345,23 @@ mod tests {
         let view = variant.view().unwrap();
         assert_eq!((view.path, view.headers.len(), view.selecting), ("/store/products", 1, vec![foo]));
         assert_eq!(Key::from_text(variant.text()).unwrap().hash(), variant.hash());
+    }
+
+    #[test]
+    fn the_variants_of_one_url_share_its_places_and_no_others() {
+        let foo = HeaderName::from_static("foo");
+        let places = |path: &str| {
+            let base = key(path, Some("limit=2"), &[("x-publishable-api-key", "pk"), ("x-medusa-locale", "de")]);
+            assert_eq!(base.place(), base.hash());
+            let of = |value: usize| base.variant(from_ref(&foo), &headers(&[("foo", &value.to_string())]));
+            let places: HashSet<u128> = (0..4000).map(|value| of(value).place().as_u128()).collect();
+            assert!(!places.contains(&base.hash().as_u128()));
+            assert_eq!(of(1).place(), of(1).place());
+            places
+        };
+        let (one, other) = (places("/store/products"), places("/store/regions"));
+        assert_eq!((one.len(), other.len()), (256, 256));
+        assert!(one.is_disjoint(&other));
     }
 
     #[test]

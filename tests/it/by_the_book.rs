@@ -38,6 +38,32 @@ async fn each_variant_is_kept_in_both_tiers_of_every_node() {
 }
 
 #[tokio::test]
+async fn who_asks_in_ever_new_ways_does_not_fill_the_shared_tier() {
+    let mut stage = Stage::new().config(RFC).nodes(2).redis().await.start().await;
+    by_language(&stage, "/a");
+    let mut client = stage.client(0).await;
+    for n in 0..400 {
+        client.ask("GET", "/a", &[("accept-language", &format!("x-{n}"))], b"").await;
+    }
+    until("all is shared", async || stage.status(0).await["shared"]["writes_under_way"] == 0).await;
+    let held = stage.redis().command(&["KEYS", "*:e:*"]).await;
+    let held = held.as_sequence().unwrap().len();
+    assert!(held <= 1 + 256, "the names and 256 places, not {held}");
+    // The last one has its place, and a stranger's there is not taken for it.
+    let mut client = stage.client(1).await;
+    let mut ask = async |n: usize| {
+        let language = format!("x-{n}");
+        let reply = client.ask("GET", "/a", &[("accept-language", &language)], b"").await;
+        assert_eq!(reply.text(), format!("{language:?}"));
+        reply.detail()
+    };
+    assert_eq!(ask(399).await, "hit_l2");
+    for n in 0..40 {
+        ask(n).await;
+    }
+}
+
+#[tokio::test]
 async fn who_waits_for_another_variant_gets_its_own() {
     let stage = Stage::new().config(RFC).start().await;
     by_language(&stage, "/a");

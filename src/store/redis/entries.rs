@@ -102,7 +102,8 @@ impl Entries {
         self.spared::<i64>(key, command).await.map(drop)
     }
 
-    // The braces put an entry and its lease into one slot of a cluster, and so on one server.
+    // The braces put an entry and its lease into one slot of a cluster, and so on one server; a variant's lease is
+    // its own, while its entry's place is one of its URL's.
     fn entry(&self, key: KeyHash) -> String {
         format!("{}:e:{{{key}}}", self.namespace)
     }

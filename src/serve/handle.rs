@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::fill::{Failure, Fill, Filled, Landed, Source};
 use crate::invalidate::Invalidator;
 use crate::metrics::Metrics;
+use crate::origin::OriginError;
 use crate::policy::classify::{self, PassReason, Plan};
 use crate::policy::entry::Entry;
 use crate::policy::freshness::{ExpiredReason, Verdict};
@@ -26,6 +27,7 @@ use crate::policy::plain::PlainHead;
 use crate::policy::purge::{Mode, Purge};
 use crate::policy::route::{Policy, Routes, Rule};
 use crate::store::l1::Slot;
+use crate::tasks::Tasks;
 
 /// Answers the requests of one listener.
 #[derive(Debug)]
@@ -131,7 +133,7 @@ impl Server {
 
     /// A request that may be answered from the cache.
     async fn cached(
-        &self,
+        self: &Arc<Self>,
         rule: &Arc<Rule>,
         key: &Key,
         request: Request<RequestBody>,
@@ -244,7 +246,7 @@ impl Server {
     }
 
     async fn pass(
-        &self,
+        self: &Arc<Self>,
         rule: Option<&Arc<Rule>>,
         request: Request<RequestBody>,
         peer: Peer,
@@ -253,18 +255,13 @@ impl Server {
         self.metrics.bypassed(why);
         let fwd = if why == PassReason::Method { Fwd::Method } else { Fwd::Bypass };
         let said = Said::new(Outcome::Pass).because(why.as_str()).forwarded(fwd);
-        let changes = invalidation::is_unsafe(request.method()).then(|| {
-            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
-            (request.uri().path().to_owned(), host.to_owned())
-        });
-        match self.forward.send(rule.map(|rule| &**rule), request, peer).await {
-            Ok(response) => {
-                if let Some((path, host)) = changes {
-                    let paths = invalidation::invalidated(&path, &host, response.status(), response.headers());
-                    self.invalidate(paths).await;
-                }
-                (said.passed(response.status()), response)
-            }
+        let sent = if invalidation::is_unsafe(request.method()) {
+            self.change(rule.cloned(), request, peer).await
+        } else {
+            self.forward.send(rule.map(|rule| &**rule), request, peer).await
+        };
+        match sent {
+            Ok(response) => (said.passed(response.status()), response),
             Err(error) => {
                 let said = Said::new(Outcome::Failed).because(error.reason()).forwarded(fwd);
                 if error.is_client_fault() {
@@ -304,6 +301,37 @@ impl Drop for Waits {
 }
 
 impl Server {
+    /// Sends a request that may change what the origin would say. It goes on when its client leaves: the origin may
+    /// have done by then what was asked, and only its answer tells what to forget. Its time is bounded by the
+    /// origin's limits, its number by the places there.
+    async fn change(
+        self: &Arc<Self>,
+        rule: Option<Arc<Rule>>,
+        request: Request<RequestBody>,
+        peer: Peer,
+    ) -> Result<Response<Body>, OriginError> {
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+        let (path, host) = (request.uri().path().to_owned(), host.to_owned());
+        let server = Arc::clone(self);
+        let changed = async move {
+            let response = server.forward.send(rule.as_deref(), request, peer).await?;
+            let paths = invalidation::invalidated(&path, &host, response.status(), response.headers());
+            server.invalidate(paths).await;
+            Ok(response)
+        };
+        let tasks = &self.forward.tasks;
+        let stopping = tasks.stopping().clone();
+        let task = tasks.spawn(async move {
+            tokio::select! {
+                // What is done counts, however late.
+                biased;
+                changed = changed => changed,
+                () = stopping.cancelled() => Err(OriginError::TotalTimeout),
+            }
+        });
+        Tasks::outcome(task).await
+    }
+
     /// Forgets what an unsafe request may have changed, here and, through the log, in every node. The client
     /// has its answer when that is done, so that what it reads next is no older.
     async fn invalidate(&self, paths: Vec<String>) {

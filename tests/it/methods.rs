@@ -133,6 +133,31 @@ async fn a_write_through_us_purges_what_it_changed_in_every_node() {
     }
 }
 
+/// The origin may have done what was asked of it when nobody listens any more.
+#[tokio::test]
+async fn a_write_whose_client_has_left_purges_all_the_same() {
+    let stage = Stage::new().start().await;
+    let path = "/store/products/prod_1";
+    for (count, answer, expected) in [(1.0, Answer::json("{}"), "miss"), (2.0, Answer::status(500), "hit")] {
+        stage.origin.answer(path, Answer::json("{}"));
+        stage.get(path).await;
+        assert_eq!(stage.get(path).await.detail(), "hit");
+        stage.origin.answer(path, answer);
+        let hold = stage.origin.hold(path);
+        let ended = stage.origin.ended();
+        let mut client = stage.client(0).await;
+        client.send("POST", path, &[], b"{}").await;
+        hold.arrived(1).await;
+        drop(client);
+        stage.metric_reaches(0, "endcap_requests_total", &[("outcome", "unanswered")], count).await;
+        stage.origin.answer(path, Answer::json("{}"));
+        hold.release();
+        // Nobody reads that answer: when all is done its connection is closed.
+        until("the answer was looked at", async || stage.origin.ended() > ended).await;
+        assert_eq!(stage.get(path).await.detail(), expected);
+    }
+}
+
 #[tokio::test]
 async fn an_upgrade_goes_no_further_where_no_route_says_so() {
     let stage = Stage::new().start().await;

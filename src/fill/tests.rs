@@ -106,7 +106,7 @@ async fn a_node_that_has_not_read_the_log_takes_nothing_from_the_shared_tier() {
     assert_eq!(body(&before).await, "1");
     shared(&nodes, &before).await;
     let purge = Purge { tags: vec![("list:product".into(), Mode::Hard)], ..Purge::default() };
-    let seq = nodes.store.append(&purge, Duration::from_secs(99)).await.unwrap();
+    let seq = nodes.store.append(std::slice::from_ref(&purge), Duration::from_secs(99)).await.unwrap()[0];
     *nodes.origin.0.lock().unwrap() = Some("2");
     let restarted = nodes.start();
     assert_eq!(body(&restarted).await, "2");

@@ -1,5 +1,6 @@
 //! The follower: reads the log in order and applies it to this node's index.
 
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,13 +168,13 @@ impl Follower {
             LogState::Continues if is_new => {
                 // An empty log may be one that was lost. With a line of its own a beginning can be told
                 // from it, and what the shared tier holds from before cannot be judged.
-                self.purges.raise_floor(self.log.append(&note("start"), self.keep).await?);
+                self.purges.raise_floor(self.append(&note("start")).await?);
             }
             LogState::Continues => {
                 let age = self.clock.now().since(applied.logged_at());
                 if is_idle && age > self.keep / 2 + self.jitter.of(self.keep / 4) {
                     // A log without lines would end, and the next line might cut off the one we stand on.
-                    self.log.append(&note("alive"), self.keep).await?;
+                    self.append(&note("alive")).await?;
                 }
             }
             // The start: what the shared tier holds from before the first line cannot be judged.
@@ -204,14 +205,15 @@ impl Follower {
         let Some(purge) = owed else { return Ok(()) };
         let after = self.purges.applied().next_shared();
         // The log may stand before our position, where we should not read what comes next.
-        let seq = if self.log.restore(after, purge, self.keep).await? {
-            after
-        } else {
-            self.log.append(purge, self.keep).await?
-        };
+        let seq = if self.log.restore(after, purge, self.keep).await? { after } else { self.append(purge).await? };
         *owed = None;
         self.purges.raise_floor(seq);
         Ok(())
+    }
+
+    async fn append(&self, line: &Purge) -> Result<PurgeSeq, StoreError> {
+        let seqs = self.log.append(slice::from_ref(line), self.keep).await?;
+        seqs.last().copied().ok_or_else(|| StoreError::Server("the log says nothing of the line".into()))
     }
 
     async fn apply(&self, line: LogLine, at: Timestamp) {

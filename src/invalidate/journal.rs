@@ -130,9 +130,9 @@ impl Journal {
         self.pending.len() - self.replayed
     }
 
-    /// The oldest purges that are not known to be in the log, at most so many.
-    pub fn next(&self, most: usize) -> Vec<Purge> {
-        self.pending.iter().skip(self.replayed).take(most).cloned().collect()
+    /// The oldest purges that are not known to be in the log but for the first `skip`, at most so many.
+    pub fn next(&self, skip: usize, most: usize) -> Vec<Purge> {
+        self.pending.iter().skip(self.replayed + skip).take(most).cloned().collect()
     }
 
     /// The log has the oldest so many. The file is emptied when it has all.
@@ -266,7 +266,7 @@ mod tests {
         with(&path, &["a", "b"]);
         let (mut journal, found) = open(&path);
         assert_eq!((found, tags(&journal)), (Found { purges: 2, ..Found::default() }, vec!["a".into(), "b".into()]));
-        assert_eq!(journal.next(1)[0].event_id, "1");
+        assert_eq!(journal.next(0, 1)[0].event_id, "1");
         journal.replayed(1).unwrap();
         assert_eq!((journal.waiting(), tags(&journal)), (1, vec!["b".to_owned()]));
         drop(journal);

@@ -5,6 +5,7 @@ pub mod journal;
 pub mod replay;
 pub mod webhook;
 
+use std::slice;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -186,13 +187,13 @@ impl Invalidator {
         if self.journal.is_some() && !self.breaker().admits(self.clock.now()) {
             return Err(StoreError::Open);
         }
-        let appended = append(&*self.log, &self.purges, purge, self.keep);
+        let appended = append(&*self.log, &self.purges, slice::from_ref(purge), self.keep);
         let outcome = tokio::time::timeout(self.ack_timeout, appended).await.unwrap_or(Err(StoreError::Timeout));
         match &outcome {
             Ok(_) => drop(self.breaker().succeeded()),
             Err(_) => drop(self.breaker().failed(self.clock.now())),
         }
-        outcome
+        outcome?.pop().ok_or_else(|| StoreError::Server("the log says nothing of the line".into()))
     }
 
     fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
@@ -200,16 +201,21 @@ impl Invalidator {
     }
 }
 
-/// Appends a purge to the log, where all who follow it will read it.
-async fn append(log: &dyn SharedStore, purges: &Purges, purge: &Purge, keep: Duration) -> Result<PurgeSeq, StoreError> {
+/// Appends lines to the log, where all who follow it will read them, and says where each stands.
+async fn append(
+    log: &dyn SharedStore,
+    purges: &Purges,
+    lines: &[Purge],
+    keep: Duration,
+) -> Result<Vec<PurgeSeq>, StoreError> {
     let before = purges.applied().shared();
-    let seq = log.append(purge, keep).await?;
-    if seq <= before {
+    let seqs = log.append(lines, keep).await?;
+    if seqs.iter().any(|seq| *seq <= before) {
         // The log has lost its end and its clock is behind: nobody who was further would ever
-        // read this line, and waiting for it would succeed at once.
+        // read these lines, and waiting for them would succeed at once.
         return Err(StoreError::Server("the log fell back behind what was applied".into()));
     }
-    Ok(seq)
+    Ok(seqs)
 }
 
 #[cfg(test)]

@@ -57,8 +57,10 @@ impl Replay {
     pub async fn run(self, log: Arc<dyn SharedStore>, keep: Duration, patience: Duration, stop: CancellationToken) {
         let work = async {
             let mut pause = PAUSE_FIRST;
+            // The oldest so many stand in a log that too few replicas have.
+            let mut told = 0;
             loop {
-                match self.replay(&*log, keep, patience).await {
+                match self.replay(&*log, keep, patience, &mut told).await {
                     Ok(0) => {
                         pause = PAUSE_FIRST;
                         self.more.notified().await;
@@ -80,15 +82,33 @@ impl Replay {
     }
 
     /// Appends the oldest to the log, waits until this node has read them, and says how many there were.
-    async fn replay(&self, log: &dyn SharedStore, keep: Duration, patience: Duration) -> Result<usize, StoreError> {
-        let purges = self.blocking(|journal| journal.next(BATCH)).await;
+    ///
+    /// Where too few replicas have them, the other nodes can read them all the same: each is put in once, and then
+    /// one a try asks for replicas. When these are back, all are put in again: it may be another server by then.
+    async fn replay(
+        &self,
+        log: &dyn SharedStore,
+        keep: Duration,
+        patience: Duration,
+        told: &mut usize,
+    ) -> Result<usize, StoreError> {
+        let skip = *told;
+        let (mut purges, probe) = self.blocking(move |journal| (journal.next(skip, BATCH), journal.next(0, 1))).await;
+        let untold = purges.len();
+        if untold == 0 {
+            purges = probe;
+        }
         if purges.is_empty() {
             return Ok(0);
         }
-        let mut seqs = Vec::with_capacity(purges.len());
-        for purge in &purges {
-            seqs.push(append(log, &self.purges, purge, keep).await?);
-        }
+        let seqs = match append(log, &self.purges, &purges, keep).await {
+            Err(error @ StoreError::Unreplicated(_)) => {
+                *told += untold;
+                return Err(error);
+            }
+            outcome if std::mem::take(told) == 0 => outcome?,
+            outcome => return outcome.map(|_| purges.len()),
+        };
         let last = seqs.last().copied().unwrap_or(PurgeSeq::ZERO);
         tokio::time::timeout(patience, self.purges.wait_for(last)).await.map_err(|_| StoreError::Timeout)?;
         if !self.purges.with(|index| seqs.iter().all(|seq| index.has_applied(*seq))) {
@@ -141,7 +161,7 @@ mod tests {
             log.read_log(purges.applied(), 1, Duration::from_secs(1)).await.unwrap();
             apply(1001);
         };
-        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep), passed_over);
+        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut 0), passed_over);
         assert!(matches!(replayed, Err(StoreError::Server(_))), "{replayed:?}");
         assert_eq!(purges.journaled(), 1, "it is told again");
     }

@@ -124,8 +124,9 @@ impl SharedStore for MemoryStore {
         std::future::ready(Ok(())).boxed()
     }
 
-    fn append<'s>(&'s self, purge: &'s Purge, keep: Duration) -> BoxFuture<'s, Result<PurgeSeq, StoreError>> {
-        std::future::ready(Ok(self.append_now(purge, keep))).boxed()
+    fn append<'s>(&'s self, purges: &'s [Purge], keep: Duration) -> BoxFuture<'s, Result<Vec<PurgeSeq>, StoreError>> {
+        let seqs = purges.iter().map(|purge| self.append_now(purge, keep)).collect();
+        std::future::ready(Ok(seqs)).boxed()
     }
 
     fn read_log(
@@ -186,9 +187,9 @@ mod tests {
         let purge = Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() };
         assert_eq!(store.log_state(PurgeSeq::ZERO).await, Ok(LogState::Continues), "nothing was ever purged");
         let keep = Duration::from_secs(10);
-        let cut = store.append(&purge, keep).await.unwrap();
+        let cut = store.append_now(&purge, keep);
         clock.advance(Duration::from_secs(11));
-        let first = store.append(&purge, keep).await.unwrap();
+        let first = store.append_now(&purge, keep);
         assert_eq!(store.log_state(PurgeSeq::ZERO).await, Ok(LogState::Trimmed(first)));
         assert_eq!(store.log_state(cut).await, Ok(LogState::Trimmed(first)));
         assert_eq!(store.log_state(first).await, Ok(LogState::Continues));

@@ -39,8 +39,9 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
     fn release(&self, key: KeyHash, token: LeaseToken, vain: Option<Duration>)
     -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Appends a line to the log and says where it stands. The log then reaches back at least `keep`.
-    fn append<'s>(&'s self, purge: &'s Purge, keep: Duration) -> BoxFuture<'s, Result<PurgeSeq, StoreError>>;
+    /// Appends lines to the log, one behind the other, and says where each stands. The log then reaches back at
+    /// least `keep`. [`StoreError::Unreplicated`] says that they are in the log, and may be lost with its server.
+    fn append<'s>(&'s self, purges: &'s [Purge], keep: Duration) -> BoxFuture<'s, Result<Vec<PurgeSeq>, StoreError>>;
 
     /// The lines after `after`, oldest first, at most `most`. With none there it waits up to `wait`.
     fn read_log(&self, after: PurgeSeq, most: usize, wait: Duration)
@@ -125,6 +126,9 @@ pub enum StoreError {
     /// The server refused, for a reason that has a remedy.
     #[error("{why}: {1}", why = .0.words())]
     Refused(Denial, String),
+    /// The lines are in the log, and too few replicas have them (`wait_replicas`).
+    #[error("too few replicas have the line: {0}")]
+    Unreplicated(String),
     /// The server answered with another error.
     #[error("the server said: {0}")]
     Server(String),
@@ -153,6 +157,7 @@ impl StoreError {
             Self::Open => "l2_open",
             Self::Connection(_) => "l2_connection",
             Self::Refused(denial, _) => denial.reason(),
+            Self::Unreplicated(_) => Denial::Replicas.reason(),
             Self::Server(_) => "l2_error",
         }
     }
@@ -173,7 +178,7 @@ pub enum Denial {
     Credentials,
     /// Something else stands under our key (`WRONGTYPE`).
     Type,
-    /// Too few replicas have the line, or are there at all (`wait_replicas`, `NOREPLICAS`).
+    /// Too few replicas are there for it to take anything (`NOREPLICAS`).
     Replicas,
 }
 
@@ -199,7 +204,7 @@ impl Denial {
             Self::Moved => "another server has this key",
             Self::Credentials => "Redis does not let us in",
             Self::Type => "something else stands under our key",
-            Self::Replicas => "too few replicas have the line",
+            Self::Replicas => "Redis has too few replicas",
         }
     }
 }

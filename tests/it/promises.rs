@@ -55,7 +55,7 @@ impl World {
     }
 
     pub(crate) async fn append(&self, tag: &str) -> PurgeSeq {
-        self.store.append(&purge(tag), KEEP).await.unwrap()
+        self.store.append(&[purge(tag)], KEEP).await.unwrap()[0]
     }
 
     /// The tags of the lines after a position; those that cannot be read as `?`.
@@ -76,7 +76,7 @@ impl World {
     async fn append_and_cut(&self, tag: &str) -> PurgeSeq {
         // Lines of one millisecond are kept together.
         self.clock.advance(MINUTE);
-        let seq = self.store.append(&purge(tag), Duration::ZERO).await.unwrap();
+        let seq = self.store.append(&[purge(tag)], Duration::ZERO).await.unwrap()[0];
         self.order("XTRIM", &["MINID", &seq.to_string()]).await;
         seq
     }
@@ -165,7 +165,7 @@ pub(crate) async fn a_line_comes_back_as_it_was_appended(world: World) {
         source: "default".into(),
         event_id: "msg_1".into(),
     };
-    let seq = world.store.append(&sent, KEEP).await.unwrap();
+    let seq = world.store.append(std::slice::from_ref(&sent), KEEP).await.unwrap()[0];
     let lines = world.store.read_log(PurgeSeq::ZERO, 10, NO_WAIT).await.unwrap();
     assert_eq!((lines.len(), lines[0].seq, &lines[0].purge), (1, seq, &Some(sent)));
 }

@@ -67,7 +67,7 @@ async fn each_refusal_has_its_reason_on_every_path_and_none_opens_the_breaker() 
         assert_eq!(store.lease(key("/a"), LeaseToken(1), MINUTE).await.unwrap_err().reason(), reason);
         assert_eq!(store.leased(key("/a")).await.unwrap_err().reason(), reason);
         assert_eq!(store.release(key("/a"), LeaseToken(1), None).await.unwrap_err().reason(), reason);
-        assert_eq!(store.append(&purge("a"), KEEP).await.unwrap_err().reason(), reason);
+        assert_eq!(store.append(&[purge("a")], KEEP).await.unwrap_err().reason(), reason);
         assert_eq!(store.restore(PurgeSeq::new(5, 0).unwrap(), &purge("a"), KEEP).await.unwrap_err().reason(), reason);
         assert_eq!(store.read_log(PurgeSeq::ZERO, 10, NO_WAIT).await.unwrap_err().reason(), reason);
         assert_eq!(store.log_state(PurgeSeq::ZERO).await.unwrap_err().reason(), reason);
@@ -104,7 +104,7 @@ async fn nonsense_is_an_error_and_no_panic() {
         drop(within(store.release(key("/a"), LeaseToken(1), None)).await);
         drop(within(store.read_log(PurgeSeq::ZERO, 10, NO_WAIT)).await);
         drop(within(store.log_state(PurgeSeq::ZERO)).await);
-        assert!(within(store.append(&purge("a"), KEEP)).await.is_err(), "{answer:?}");
+        assert!(within(store.append(&[purge("a")], KEEP)).await.is_err(), "{answer:?}");
     }
 }
 
@@ -121,7 +121,7 @@ async fn a_redirection_that_never_ends_is_given_up() {
         PORT.store(usize::from(fake.port), Ordering::SeqCst);
         let store = store(&settings(Topology::Single(fake.address()), "test"), &clock);
         assert_eq!(within(store.get(key("/a"))).await.unwrap_err().reason(), "l2_moved");
-        assert_eq!(within(store.append(&purge("a"), KEEP)).await.unwrap_err().reason(), "l2_moved");
+        assert_eq!(within(store.append(&[purge("a")], KEEP)).await.unwrap_err().reason(), "l2_moved");
         assert_eq!(within(store.log_state(PurgeSeq::ZERO)).await.unwrap_err().reason(), "l2_moved");
         assert!(fake.asked.load(Ordering::SeqCst) < 60, "{word}");
     }
@@ -140,7 +140,7 @@ async fn a_server_that_hangs_up_at_once_is_not_stormed() {
     }
     assert_eq!(last, StoreError::Open);
     for _ in 0..1000 {
-        assert!(matches!(store.append(&purge("a"), KEEP).await, Err(StoreError::Connection(_))));
+        assert!(matches!(store.append(&[purge("a")], KEEP).await, Err(StoreError::Connection(_))));
     }
     let connections = fake.connections.load(Ordering::SeqCst);
     assert!(connections < 100, "{connections} connections for 2000 commands");

@@ -70,8 +70,8 @@ async fn waiting_for_replicas_delays_no_reader() {
     let key = crate::promises::key("/a");
     world.store.put(key, bytes::Bytes::from_static(b"x"), KEEP).await.unwrap();
     replica.pause();
-    let line = purge("a");
-    let waiting = world.store.append(&line, KEEP);
+    let lines = [purge("a")];
+    let waiting = world.store.append(&lines, KEEP);
     let reading = async {
         // The line is in the log of the master, and its sender waits.
         until("the line is there", async || !world.read(Default::default(), 1).await.is_empty()).await;
@@ -112,4 +112,41 @@ async fn connections(server: &Server) -> usize {
     let list = server.text(&["CLIENT", "LIST"]).await;
     let ids = list.split("id=").filter(|client| client.contains("cmd=xadd") || client.contains("cmd=pexpire"));
     ids.filter_map(|client| client.split(' ').next()?.parse::<usize>().ok()).max().unwrap_or(0)
+}
+
+/// Found by the black box: behind a master without replicas only the first purge of a journal came into the log.
+#[tokio::test]
+async fn what_waits_in_a_journal_for_replicas_is_read_by_the_other_nodes() {
+    let master = Server::start(&[]).await;
+    let replica = replica_of(&master).await;
+    let stage = on(&master.url())
+        .nodes(2)
+        .variable("ENDCAP_REDIS__WAIT_REPLICAS", "1")
+        .variable("ENDCAP_REDIS__WAIT_TIMEOUT", "50ms")
+        .journals()
+        .start()
+        .await;
+    let products: Vec<_> = (0..5).map(|n| format!("prod_{n}")).collect();
+    let path = |id: &str| format!("/store/products/{id}");
+    for id in &products {
+        stage.get_from(1, &path(id)).await;
+    }
+    stage.origin.publish(2);
+    replica.pause();
+    // The log is elsewhere for a moment: what is purged now is in the journal alone.
+    master.command(&["RENAME", "endcap:purges", "aside"]).await;
+    master.command(&["SET", "endcap:purges", "a string"]).await;
+    for id in &products {
+        assert_eq!(stage.try_purge(0, "hard", &[id]).await.status, 202);
+    }
+    master.command(&["RENAME", "aside", "endcap:purges"]).await;
+    for id in &products {
+        until("the other node reads it", async || stage.get_from(1, &path(id)).await.version() == 2).await;
+    }
+    assert_eq!(stage.status(0).await["purges"]["journaled"], 5, "no replica has them yet");
+    assert_eq!(stage.metric(1, "endcap_log_lost_total", &[]).await, 0.0);
+    replica.resume();
+    until("the journal is empty", async || stage.status(0).await["purges"]["journaled"] == 0).await;
+    let log = replica.text(&["XRANGE", "endcap:purges", "-", "+"]).await;
+    assert!(products.iter().all(|id| log.contains(id)), "{log}");
 }

@@ -43,7 +43,7 @@ async fn the_documented_user_may_do_all_that_is_done_and_nothing_else() {
     let mut waiting = RedisSettings { wait_replicas: 1, ..of_database(3)("waits") };
     waiting.wait_timeout = std::time::Duration::from_millis(1);
     let world = World::redis(&waiting, server.order());
-    let refused = world.store.append(&purge("a"), KEEP).await.unwrap_err();
+    let refused = world.store.append(&[purge("a")], KEEP).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused(Denial::Replicas, _)), "{refused}");
     assert_eq!(server.text(&["ACL", "LOG"]).await, "array([])");
 
@@ -66,7 +66,7 @@ async fn a_missing_right_is_a_miss_or_a_refusal_with_its_reason_and_opens_no_bre
         let refused = world.store.get(key("/a")).await.unwrap_err();
         assert_eq!(refused.reason(), "l2_credentials", "{refused}");
     }
-    assert_eq!(world.store.append(&purge("a"), KEEP).await.unwrap_err().reason(), "l2_credentials");
+    assert_eq!(world.store.append(&[purge("a")], KEEP).await.unwrap_err().reason(), "l2_credentials");
     // The rest is allowed, and asked for.
     world.store.put(key("/a"), bytes::Bytes::from_static(b"x"), MINUTE).await.unwrap();
     assert!(world.store.lease(key("/a"), LeaseToken(1), MINUTE).await.unwrap());

@@ -285,19 +285,25 @@ impl SharedStore for LinkedStore {
         self.link().ask(GET_DEADLINE, ask).boxed()
     }
 
-    fn append<'s>(&'s self, purge: &'s Purge, keep: Duration) -> BoxFuture<'s, Result<PurgeSeq, StoreError>> {
-        let (link, purge) = (self.link(), purge.clone());
+    fn append<'s>(&'s self, purges: &'s [Purge], keep: Duration) -> BoxFuture<'s, Result<Vec<PurgeSeq>, StoreError>> {
+        let (link, purges) = (self.link(), purges.to_vec());
         let oldest = self.0.newest_ms.load(Ordering::Relaxed).saturating_sub(millis(keep));
         async move {
             let ask = self.link().ask(DEADLINE, move |server, now| {
-                let seq = server.append(Some(purge.clone()), now);
+                let append = |purge: &Purge| {
+                    let seq = server.append(Some(purge.clone()), now);
+                    link.appended(purge, seq);
+                    seq
+                };
+                let seqs: Vec<_> = purges.iter().map(append).collect();
                 server.trim(oldest);
-                link.appended(&purge, seq);
-                Ok(seq)
+                Ok(seqs)
             });
-            let seq = ask.await?;
-            self.saw(seq);
-            Ok(seq)
+            let seqs = ask.await?;
+            for seq in &seqs {
+                self.saw(*seq);
+            }
+            Ok(seqs)
         }
         .boxed()
     }

@@ -49,7 +49,8 @@ pub(super) fn redirected(answer: &Value, asked: &Address) -> Option<Redirect> {
 pub(super) fn is_elsewhere(error: &StoreError) -> bool {
     match error {
         StoreError::Connection(_) | StoreError::Refused(Denial::ReadOnly | Denial::Moved, _) => true,
-        StoreError::Timeout | StoreError::Open | StoreError::Refused(..) | StoreError::Server(_) => false,
+        StoreError::Timeout | StoreError::Open | StoreError::Refused(..) => false,
+        StoreError::Unreplicated(_) | StoreError::Server(_) => false,
     }
 }
 

@@ -71,29 +71,37 @@ impl Log {
         self.eviction.subscribe()
     }
 
-    pub(super) async fn append(&self, purge: &Purge, keep: Duration) -> Result<PurgeSeq, StoreError> {
+    pub(super) async fn append(&self, purges: &[Purge], keep: Duration) -> Result<Vec<PurgeSeq>, StoreError> {
         let oldest = self.newest_ms.load(Ordering::Relaxed).saturating_sub(millis(keep));
         let mut commands = redis::pipe();
-        commands.cmd("XADD").arg(&self.key).arg("MINID").arg("~").arg(oldest).arg("*");
-        commands.arg("v").arg(line::VERSION).arg("p").arg(line::encode(purge));
+        for purge in purges {
+            commands.cmd("XADD").arg(&self.key).arg("MINID").arg("~").arg(oldest).arg("*");
+            commands.arg("v").arg(line::VERSION).arg("p").arg(line::encode(purge));
+        }
         commands.cmd("PEXPIRE").arg(&self.key).arg(millis(keep + MARGIN));
         if self.wait_replicas > 0 {
             commands.cmd("WAIT").arg(self.wait_replicas).arg(millis(self.wait_timeout).max(1));
         }
         let mut answers = self.write(&commands).await?.into_iter();
-        let appended = text(answers.next().unwrap_or(Ok(Value::Nil))?)?;
-        let seq = PurgeSeq::parse(&appended).ok_or_else(|| beyond(&appended))?;
-        self.saw(seq);
+        let mut seqs = Vec::with_capacity(purges.len());
+        for _ in purges {
+            let appended = text(answers.next().unwrap_or(Ok(Value::Nil))?)?;
+            let seq = PurgeSeq::parse(&appended).ok_or_else(|| beyond(&appended))?;
+            self.saw(seq);
+            seqs.push(seq);
+        }
         // What the stream's own life is set to says nothing of whether the line is in it.
         if let Some(replicas) = answers.nth(1) {
             let count = replicas?;
             let Value::Int(count) = count else { return Err(odd(&count)) };
             if count < i64::from(self.wait_replicas) {
                 let text = format!("{count} of {} after {:?}", self.wait_replicas, self.wait_timeout);
-                return Err(StoreError::Refused(Denial::Replicas, text));
+                // One of them may have taken its place.
+                self.links.look_again();
+                return Err(StoreError::Unreplicated(text));
             }
         }
-        Ok(seq)
+        Ok(seqs)
     }
 
     pub(super) async fn restore(&self, seq: PurgeSeq, purge: &Purge, keep: Duration) -> Result<bool, StoreError> {

@@ -178,8 +178,8 @@ impl SharedStore for RedisStore {
         self.entries.release(key, token, vain).boxed()
     }
 
-    fn append<'s>(&'s self, purge: &'s Purge, keep: Duration) -> BoxFuture<'s, Result<PurgeSeq, StoreError>> {
-        self.log.append(purge, keep).boxed()
+    fn append<'s>(&'s self, purges: &'s [Purge], keep: Duration) -> BoxFuture<'s, Result<Vec<PurgeSeq>, StoreError>> {
+        self.log.append(purges, keep).boxed()
     }
 
     fn read_log(

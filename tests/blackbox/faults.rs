@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use super::dice::Dice;
-use super::stage::Run;
+use super::redis::Topology;
+use super::stage::{Options, Run};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
@@ -22,6 +23,10 @@ pub(crate) enum Fault {
     NodeKilledInFrost(usize, Duration),
     OriginSlow(Duration),
     OriginFails(Duration),
+    /// The master dies until its replica has taken its place, and comes back with its data this much later.
+    MasterDies(Duration),
+    /// Its replica takes the master's place while it lives.
+    MasterReplaced,
 }
 
 impl Fault {
@@ -34,6 +39,8 @@ impl Fault {
             Self::NodeKilledInFrost(..) => "node killed while redis is frozen",
             Self::OriginSlow(_) => "origin slow",
             Self::OriginFails(_) => "origin fails",
+            Self::MasterDies(_) => "master dies, its replica takes over",
+            Self::MasterReplaced => "master replaced while it lives",
         }
     }
 }
@@ -44,6 +51,7 @@ impl Fault {
 pub(crate) struct Plan {
     dice: Dice,
     nodes: usize,
+    topology: Topology,
     max_blind: Duration,
     /// There is time for the longest.
     is_long: bool,
@@ -51,8 +59,9 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) const fn new(dice: Dice, nodes: usize, max_blind: Duration, is_long: bool) -> Self {
-        Self { dice, nodes, max_blind, is_long, ahead: Vec::new() }
+    pub(crate) fn new(dice: Dice, options: &Options) -> Self {
+        let Options { nodes, topology, max_blind, lasts, .. } = *options;
+        Self { dice, nodes, topology, max_blind, is_long: lasts > Duration::from_secs(120), ahead: Vec::new() }
     }
 
     pub(crate) fn next(&mut self) -> Fault {
@@ -71,6 +80,9 @@ impl Plan {
                 Fault::OriginSlow(lasting(1.0, 3.0)),
                 Fault::OriginFails(lasting(0.5, 2.0)),
             ];
+            if self.topology == Topology::Sentinel {
+                faults.extend([Fault::MasterDies(lasting(0.0, 2.0)), Fault::MasterReplaced]);
+            }
             for fault in &mut faults {
                 if let Fault::NodeKilled(node, _) | Fault::NodeKilledInFrost(node, _) = fault {
                     *node = dice.below(self.nodes);
@@ -87,21 +99,23 @@ impl Run {
     /// Has a fault happen, and returns when it is over.
     pub(crate) async fn suffer(&self, fault: Fault) -> anyhow::Result<()> {
         let fleet = &self.fleet;
+        let redis = &fleet.redis;
+        redis.strike().await?;
         match fault {
             Fault::RedisFrozen(lasts) => {
-                fleet.freeze_redis();
+                redis.freeze();
                 tokio::time::sleep(lasts).await;
-                fleet.thaw_redis();
+                redis.thaw();
             }
             Fault::RedisEmptied(lasts) => {
-                fleet.kill_redis(true)?;
+                redis.kill(true)?;
                 tokio::time::sleep(lasts).await;
-                fleet.start_redis().await?;
+                redis.start_again().await?;
             }
             Fault::RedisRestarted(lasts) => {
-                fleet.kill_redis(false)?;
+                redis.kill(false)?;
                 tokio::time::sleep(lasts).await;
-                fleet.start_redis().await?;
+                redis.start_again().await?;
             }
             Fault::NodeKilled(node, lasts) => {
                 fleet.kill_node(node);
@@ -109,12 +123,12 @@ impl Run {
                 fleet.start_node(node).await?;
             }
             Fault::NodeKilledInFrost(node, lasts) => {
-                fleet.freeze_redis();
+                redis.freeze();
                 tokio::time::sleep(lasts).await;
                 fleet.kill_node(node);
                 fleet.start_node(node).await?;
                 tokio::time::sleep(lasts).await;
-                fleet.thaw_redis();
+                redis.thaw();
             }
             Fault::OriginSlow(lasts) => {
                 self.shop.set_slow(true);
@@ -128,6 +142,13 @@ impl Run {
                 self.shop.set_failing(false);
                 self.book().origin_mends(self.now());
             }
+            Fault::MasterDies(lasts) => {
+                redis.kill(false)?;
+                redis.replaced().await?;
+                tokio::time::sleep(lasts).await;
+                redis.start_again().await?;
+            }
+            Fault::MasterReplaced => redis.replace_master().await?,
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,13 +12,12 @@ use endcap::tasks::Tasks;
 use serde_json::Value;
 
 use super::http::Client;
+use super::process::{PATIENCE, POLL, Process};
+use super::redis::{Redis, Topology};
 use super::shop::TOUCHED;
 
 /// Signs the webhooks of the run.
 pub(crate) const SECRET: &str = "whsec_YmxhY2sgYm94IGJsYWNrIGJveCBibGFjayBib3g=";
-/// What a process gets to start and to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(20);
 
 /// What the nodes are told.
 #[derive(Clone, Copy, Debug)]
@@ -36,31 +35,12 @@ pub(crate) struct Addresses {
     pub(crate) ops: SocketAddr,
 }
 
-/// A process that ends with its owner.
-#[derive(Debug)]
-struct Process(Child);
-
-impl Process {
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "kill {signal} failed");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // SIGKILL: nothing is flushed, nobody is told.
-        self.0.kill().expect("it is ours");
-        self.0.wait().expect("it is ours");
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct Fleet {
     folder: PathBuf,
     config: PathBuf,
     nodes: Vec<Mutex<Node>>,
-    redis: Mutex<Option<Process>>,
+    pub(crate) redis: Redis,
 }
 
 #[derive(Debug)]
@@ -75,17 +55,18 @@ impl Fleet {
     pub(crate) async fn start(
         folder: &Path,
         nodes: usize,
+        topology: Topology,
         origin: SocketAddr,
         settings: NodeSettings,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
+        let redis = Redis::start(folder, topology).await?;
         let config = folder.join("proxy.toml");
-        std::fs::write(&config, node_config(folder, origin, settings))?;
+        std::fs::write(&config, node_config(&redis, origin, settings))?;
         let nowhere = Addresses { public: origin, ops: origin };
         let node = || Mutex::new(Node { process: None, addresses: nowhere, starts: 0 });
         let nodes = (0..nodes).map(|_| node()).collect();
-        let fleet = Self { folder: folder.to_owned(), config, nodes, redis: Mutex::default() };
-        fleet.start_redis().await?;
+        let fleet = Self { folder: folder.to_owned(), config, nodes, redis };
         for node in 0..fleet.nodes() {
             fleet.start_node(node).await?;
         }
@@ -144,8 +125,9 @@ impl Fleet {
         Ok(serde_json::from_slice(&answer.body)?)
     }
 
-    /// Waits until all nodes follow the log, trust it, and have nothing in their journals.
+    /// Waits until Redis is whole, and all nodes follow the log, trust it, and have nothing in their journals.
     pub(crate) async fn settled(&self, tasks: &Tasks) -> anyhow::Result<()> {
+        self.redis.settled().await?;
         let mut client = Client::new(tasks);
         let deadline = tokio::time::Instant::now() + PATIENCE;
         for node in 0..self.nodes() {
@@ -167,63 +149,6 @@ impl Fleet {
         }
         Ok(())
     }
-
-    pub(crate) async fn start_redis(&self) -> anyhow::Result<()> {
-        let folder = self.folder.join("redis");
-        std::fs::create_dir_all(&folder)?;
-        let child = Command::new("redis-server")
-            .args(["--port", "0", "--unixsocket", "s", "--save", ""])
-            // A command is on the disk before it is answered, so that what is killed comes back whole.
-            .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
-            .arg(&folder)
-            .current_dir(&folder)
-            .stdout(File::create(self.folder.join("redis.log"))?)
-            .stderr(Stdio::null())
-            .spawn()
-            .context("redis-server cannot be started: apt-get install redis-server, or brew install redis")?;
-        let process = Process(child);
-        let client = redis::Client::open(format!("unix://{}", self.redis_socket().display()))?;
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let answers = async {
-                let mut connection = client.get_multiplexed_async_connection().await?;
-                redis::cmd("PING").query_async::<String>(&mut connection).await
-            };
-            match answers.await {
-                Ok(_) => break,
-                Err(error) if tokio::time::Instant::now() > deadline => return Err(error).context("redis-server"),
-                Err(_) => tokio::time::sleep(POLL).await,
-            }
-        }
-        *self.redis.lock().unwrap() = Some(process);
-        Ok(())
-    }
-
-    /// It takes connections and says nothing more.
-    pub(crate) fn freeze_redis(&self) {
-        self.redis.lock().unwrap().as_ref().expect("it runs").signal("-STOP");
-    }
-
-    pub(crate) fn thaw_redis(&self) {
-        self.redis.lock().unwrap().as_ref().expect("it runs").signal("-CONT");
-    }
-
-    /// It is gone from one moment to the next, and its data too when it is to lose it.
-    pub(crate) fn kill_redis(&self, loses_data: bool) -> anyhow::Result<()> {
-        *self.redis.lock().unwrap() = None;
-        if loses_data {
-            std::fs::remove_dir_all(self.folder.join("redis"))?;
-        }
-        Ok(())
-    }
-
-    fn redis_socket(&self) -> PathBuf {
-        redis_socket(&self.folder)
-    }
-}
-
-fn redis_socket(folder: &Path) -> PathBuf {
-    folder.join("redis").join("s")
 }
 
 /// The addresses in a line of a node's log, which is JSON.
@@ -233,7 +158,7 @@ fn addresses(line: &str) -> Option<Addresses> {
     Some(Addresses { public: field("listen")?, ops: field("ops")? })
 }
 
-fn node_config(folder: &Path, origin: SocketAddr, settings: NodeSettings) -> String {
+fn node_config(redis: &Redis, origin: SocketAddr, settings: NodeSettings) -> String {
     let NodeSettings { max_blind, soft_grace, ack_timeout } = settings;
     format!(
         r#"upstream = "http://{origin}"
@@ -244,7 +169,7 @@ address = "127.0.0.1:0"
 [ops]
 address = "127.0.0.1:0"
 [redis]
-url = "redis+unix://{socket}"
+{redis}
 [purge]
 max_blind = "{max_blind:?}"
 soft_grace = "{soft_grace:?}"
@@ -261,6 +186,6 @@ ttl = "1d"
 ttl = "1d"
 negative_ttl = "1d"
 "#,
-        socket = redis_socket(folder).display(),
+        redis = redis.node_config(),
     )
 }

@@ -1,7 +1,7 @@
 //! The black box: real processes, a real Redis, changes, readers and faults; every answer is judged by what was
 //! acknowledged before it was asked for. It knows nothing of how endcap works.
 //!
-//! `cargo test --test blackbox` runs the short form; `tests/blackbox/run SECONDS SEED` runs any.
+//! `cargo test --test blackbox` runs the short form; `tests/blackbox/run` runs any, and `--help` says which.
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod book;
@@ -9,6 +9,8 @@ mod dice;
 mod faults;
 mod fleet;
 mod http;
+mod process;
+mod redis;
 mod report;
 mod shop;
 mod stage;
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 use book::Violation;
 use faults::Fault;
+use redis::Topology;
 use report::Report;
 use stage::{Faults, Options};
 
@@ -45,17 +48,47 @@ fn run(options: Options) -> Report {
     }
 }
 
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+/// An option of `tests/blackbox/run`, which passes them on.
+fn option<T>(name: &str, default: T, parse: impl FnOnce(&str) -> Option<T>) -> T {
+    std::env::var(name).map_or(default, |text| parse(&text).unwrap_or_else(|| panic!("{name} cannot be {text:?}")))
+}
+
+fn options() -> Options {
+    let seconds = option("BLACKBOX_SECONDS", SECONDS, |text| text.parse().ok());
+    let options = Options::new(Duration::from_secs(seconds), option("BLACKBOX_SEED", SEED, |text| text.parse().ok()));
+    Options {
+        nodes: option("BLACKBOX_NODES", options.nodes, |text| text.parse().ok().filter(|nodes| *nodes > 1)),
+        topology: option("BLACKBOX_REDIS", options.topology, Topology::parse),
+        faults: option("BLACKBOX_FAULTS", options.faults, |text| match text {
+            "all" => Some(Faults::Planned),
+            "none" => Some(Faults::None),
+            _ => None,
+        }),
+        ..options
+    }
+}
+
+fn finds_nothing(options: Options) {
+    let report = run(options);
+    println!("{report}");
+    assert_eq!(report.violations(), 0, "{report}");
+    assert!(report.changes() > options.lasts.as_secs(), "too few changes to say anything:\n{report}");
 }
 
 #[test]
 fn no_acknowledged_purge_is_overlooked_or_lost() {
-    let seconds = from_environment("BLACKBOX_SECONDS", SECONDS);
-    let report = run(Options::new(Duration::from_secs(seconds), from_environment("BLACKBOX_SEED", SEED)));
-    println!("{report}");
-    assert_eq!(report.violations(), 0, "{report}");
-    assert!(report.changes() > seconds, "too few changes to say anything:\n{report}");
+    finds_nothing(options());
+}
+
+#[test]
+fn nor_when_the_master_dies_and_its_replica_takes_over() {
+    let dies = Faults::Only(Fault::MasterDies(Duration::from_secs(1)));
+    finds_nothing(Options {
+        topology: Topology::Sentinel,
+        nodes: 5,
+        faults: dies,
+        ..Options::new(Duration::from_secs(20), SEED)
+    });
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub(crate) struct Report {
     violations: BTreeMap<Violation, u64>,
     told: Vec<Wrong>,
     faults: BTreeMap<&'static str, u64>,
+    /// Faults after which another Redis was the master.
+    fail_overs: u64,
     /// Answers without content, by trouble.
     failed: BTreeMap<&'static str, u64>,
     /// No answer at all: in calm, and not.
@@ -69,6 +71,7 @@ impl Report {
             violations: BTreeMap::new(),
             told: Vec::new(),
             faults: BTreeMap::new(),
+            fail_overs: 0,
             failed: BTreeMap::new(),
             unanswered: [0; 2],
             refused: [0; 2],
@@ -102,6 +105,10 @@ impl Report {
 
     pub(crate) fn suffers(&mut self, fault: Fault) {
         *self.faults.entry(fault.as_str()).or_default() += 1;
+    }
+
+    pub(crate) fn failed_over(&mut self) {
+        self.fail_overs += 1;
     }
 
     pub(crate) fn failed(&mut self, trouble: &'static str) {
@@ -160,9 +167,9 @@ impl Report {
     }
 
     fn write(&self, to: &mut String) -> fmt::Result {
-        let Options { seed, nodes, .. } = self.options;
+        let Options { seed, nodes, topology, .. } = self.options;
         let bounds = self.options.bounds();
-        writeln!(to, "{:.0?}, seed {seed}, {nodes} nodes", self.lasted)?;
+        writeln!(to, "{:.0?}, seed {seed}, {nodes} nodes, {}", self.lasted, topology.as_str())?;
         writeln!(
             to,
             "bounds after an acknowledgement: none on its node, soft {:?}; elsewhere {:?} by the log, {:?} by a journal",
@@ -201,7 +208,12 @@ impl Report {
             self.applied_within(1000),
             self.applied.len()
         )?;
-        writeln!(to, "\nfaults                    {:>9}", self.faults.values().sum::<u64>())?;
+        let faults: u64 = self.faults.values().sum();
+        writeln!(
+            to,
+            "\nfaults                    {faults:>9}, another Redis was the master after {}",
+            self.fail_overs
+        )?;
         for (fault, count) in &self.faults {
             writeln!(to, "  {fault:<62} {count:>9}")?;
         }

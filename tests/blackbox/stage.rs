@@ -13,6 +13,7 @@ use super::dice::Dice;
 use super::faults::{Fault, Plan};
 use super::fleet::{Fleet, NodeSettings};
 use super::http::{Answer, Client};
+use super::redis::Topology;
 use super::report::{Report, Wrong};
 use super::shop::{self, Shop};
 use super::writer;
@@ -28,6 +29,9 @@ const CLOCK_MARGIN: Duration = Duration::from_millis(20);
 /// How long a journal may take to come into a log that can be reached again: a connection is made anew and a
 /// replay tried again each second, on a machine that is busy with everything else.
 const REPLAY: Duration = Duration::from_secs(4);
+/// How long a node may read from a master that was replaced and does not know it: who the master is, is asked again
+/// every 5 s.
+const LOOK: Duration = Duration::from_secs(6);
 /// How long a reader thinks, at the most.
 const THINK: Duration = Duration::from_millis(6);
 const READERS_PER_NODE: usize = 2;
@@ -40,6 +44,7 @@ pub(crate) struct Options {
     pub(crate) lasts: Duration,
     pub(crate) seed: u64,
     pub(crate) nodes: usize,
+    pub(crate) topology: Topology,
     /// What the nodes promise.
     pub(crate) max_blind: Duration,
     /// What they are told, which is the same unless the checker is checked.
@@ -67,6 +72,7 @@ impl Options {
             lasts,
             seed,
             nodes: 3,
+            topology: Topology::Single,
             max_blind,
             max_blind_told: max_blind,
             delivers: true,
@@ -85,10 +91,11 @@ impl Options {
 
     pub(crate) fn bounds(&self) -> Bounds {
         let settings = self.settings();
+        let look = if self.topology == Topology::Sentinel { LOOK } else { Duration::ZERO };
         Bounds {
             soft_grace: settings.soft_grace + CLOCK_MARGIN,
             logged: self.max_blind + CLOCK_MARGIN,
-            journaled: self.max_blind + REPLAY,
+            journaled: self.max_blind + REPLAY + look,
             failure: ERROR_TTL + FILL_LONGEST,
         }
     }
@@ -113,7 +120,8 @@ pub(crate) async fn run(options: Options, folder: &Path) -> anyhow::Result<Repor
     let tasks = Tasks::new();
     let mut dice = Dice::new(options.seed);
     let shop = Shop::open(&tasks, dice.split()).await;
-    let fleet = Fleet::start(folder, options.nodes, shop.address, options.settings(), &tasks).await?;
+    let Options { nodes, topology, .. } = options;
+    let fleet = Fleet::start(folder, nodes, topology, shop.address, options.settings(), &tasks).await?;
     let run = Arc::new(Run {
         options,
         shop,
@@ -124,7 +132,7 @@ pub(crate) async fn run(options: Options, folder: &Path) -> anyhow::Result<Repor
         trouble: Mutex::default(),
         is_over: AtomicBool::new(false),
     });
-    let plan = Plan::new(dice.split(), options.nodes, options.max_blind, options.lasts > Duration::from_secs(120));
+    let plan = Plan::new(dice.split(), &options);
     let mut people = Vec::new();
     for node in 0..options.nodes {
         for _ in 0..READERS_PER_NODE {
@@ -204,8 +212,12 @@ impl Run {
     async fn trouble_with(&self, fault: Fault, tasks: &Tasks) -> anyhow::Result<()> {
         *self.trouble.lock().unwrap() = Some(fault);
         self.report().suffers(fault);
+        let master = self.fleet.redis.master().await?;
         self.suffer(fault).await?;
         self.fleet.settled(tasks).await?;
+        if self.fleet.redis.master().await? != master {
+            self.report().failed_over();
+        }
         *self.trouble.lock().unwrap() = None;
         Ok(())
     }

@@ -105,15 +105,12 @@ impl Fill {
         let exchanged = Exchanged { asked: began.at, answered: now };
         let stretch = self.stretch(&job.key, began);
         let lifetime = lifetime::lifetime(&job.rule, head.status, &head.headers, &control, exchanged, stretch);
-        // Told to slow down is no answer either: what is stored is better. An error that is to be stored is
-        // an answer like any, unless something stored before can still serve.
+        // By the book an error is an answer like any, unless something stored before can still serve.
+        let is_answer = job.rule.trust.errors && !self.has_better(job, now);
+        // Told to slow down is no answer either: what is stored is better.
         let is_failure = (head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS)
-            && !(admission == Admission::Store
-                && lifetime.is_useful(now)
-                && job.rule.trust.errors
-                && !self.has_better(job, now));
-        // By the book an error is an answer like any, and may be its client's own.
-        let is_own = matches!(admission, Admission::Own(_)) && !(job.rule.trust.errors && !self.has_better(job, now));
+            && !(is_answer && admission == Admission::Store && lifetime.is_useful(now));
+        let is_own = !is_answer && matches!(admission, Admission::Own(_));
         if is_failure && (is_own || !self.fits(body.framing())) {
             // Error pages are marked `no-store`, or given a balancer's cookie, more often than not. What
             // they say is nobody else's, but that the origin failed is everybody's.

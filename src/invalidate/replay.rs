@@ -161,7 +161,8 @@ mod tests {
             log.read_log(purges.applied(), 1, Duration::from_secs(1)).await.unwrap();
             apply(1001);
         };
-        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut 0), passed_over);
+        let mut told = 0;
+        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut told), passed_over);
         assert!(matches!(replayed, Err(StoreError::Server(_))), "{replayed:?}");
         assert_eq!(purges.journaled(), 1, "it is told again");
     }

@@ -31,5 +31,5 @@ async fn a_stored_head_does_not_hold_the_buffer_that_it_came_in() {
         client.get(&format!("/things/{id}")).await;
     }
     let each = (resident_kib() - before) * 1024 / COUNT;
-    assert!(each < 4000, "{each} bytes for each entry with a small body");
+    assert!(each < 2500, "{each} bytes for each entry with a small body");
 }

@@ -1,6 +1,6 @@
 //! What a flight does, from take-off to landing.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
@@ -163,10 +163,16 @@ impl Fill {
         self.metrics.tags_collapsed(&job.rule, collapsed);
         let seen = self.purges.judge(&tags, began.as_of);
         let key = job.stored_under(&head.headers);
-        let mut entry = Entry {
-            key: Bytes::copy_from_slice(key.text()),
+        let has_validator = [header::ETAG, header::LAST_MODIFIED].iter().any(|name| head.headers.contains_key(name));
+        let is_worth_asking_about = job.rule.policy == Policy::Origin && has_validator;
+        if !lifetime.is_useful(now) && !is_worth_asking_about {
+            once.get_or_insert(ShareOnce::NoLifetime);
+        }
+        let lasts = once.is_none() && !is_failure;
+        let entry = Arc::new(Entry {
+            key: key.text().into(),
             status: head.status,
-            headers: head.headers,
+            fields: exchange::stored_fields(&job.rule, head.headers, &body, now, lasts),
             body,
             tags,
             lifetime,
@@ -174,15 +180,7 @@ impl Fill {
             began: began.at,
             is_own: true,
             seen,
-            head: OnceLock::new(),
-        };
-        let is_worth_asking_about = job.rule.policy == Policy::Origin && entry.has_validator();
-        if !lifetime.is_useful(now) && !is_worth_asking_about {
-            once.get_or_insert(ShareOnce::NoLifetime);
-        }
-        let lasts = once.is_none() && !is_failure;
-        entry.headers = exchange::stored_headers(&job.rule, entry.headers, &entry.body, now, lasts);
-        let entry = Arc::new(entry);
+        });
         if is_failure {
             return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, Some(entry));
         }
@@ -198,7 +196,7 @@ impl Fill {
     /// A 304: the body stands, as of when it was asked about, not later.
     fn renew(&self, job: &Job, began: Began, previous: &Entry, fresh: &http::HeaderMap) -> Landed {
         let now = self.clock.now();
-        let mut headers = exchange::renewed_headers(&job.rule, &previous.headers, fresh);
+        let mut headers = exchange::renewed_headers(&job.rule, &previous.fields.to_map(), fresh);
         // Where the rule's own Cache-Control is stored, only what is said now is the origin's.
         let control = control(&job.rule, if job.rule.cache_control.is_some() { fresh } else { &headers });
         for name in &control.no_cache_fields {
@@ -216,17 +214,16 @@ impl Fill {
             lifetime::lifetime(&job.rule, status, &headers, &control, exchanged, stretch)
         };
         let entry = Arc::new(Entry {
-            key: Bytes::copy_from_slice(job.stored_under(&headers).text()),
+            key: job.stored_under(&headers).text().into(),
             status,
             lifetime,
-            headers: exchange::stored_headers(&job.rule, headers, &previous.body, now, true),
+            fields: exchange::stored_fields(&job.rule, headers, &previous.body, now, true),
             body: previous.body.clone(),
             tags: previous.tags.clone(),
             as_of: began.as_of,
             began: began.at,
             is_own: true,
             seen: self.purges.judge(&previous.tags, began.as_of),
-            head: OnceLock::new(),
         });
         self.store(job, entry, StatusCode::NOT_MODIFIED, &control)
     }

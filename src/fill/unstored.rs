@@ -13,7 +13,7 @@ use crate::policy::entry::Entry;
 use crate::policy::freshness::Verdict;
 use crate::policy::purge::PurgeSeq;
 use crate::policy::storable::Unshareable;
-use crate::store::l1::Slot;
+use crate::store::l1::{BackOff, Slot};
 
 /// The origin answered, with an error.
 pub(super) const ORIGIN_STATUS: &str = "origin_status";
@@ -37,17 +37,15 @@ impl Fill {
         let now = self.clock.now();
         let slot = match &job.previous {
             // A refresh that brings nothing for all takes nothing away: stale stays usable in its window.
-            Some(previous) if !matches!(self.judge(previous, now), Verdict::Expired(_)) => Slot::Failed {
-                until: now + self.settings.error_ttl,
-                as_of,
-                failure: Arc::new(Failure {
-                    status: StatusCode::BAD_GATEWAY,
-                    reason: why.as_str(),
-                    origin_status: None,
-                    answer: None,
-                }),
-                previous: Some(Arc::clone(previous)),
-            },
+            Some(previous) if !matches!(self.judge(previous, now), Verdict::Expired(_)) => {
+                let (status, reason) = (StatusCode::BAD_GATEWAY, why.as_str());
+                Slot::Failed(Arc::new(BackOff {
+                    until: now + self.settings.error_ttl,
+                    as_of,
+                    failure: Arc::new(Failure { status, reason, origin_status: None, answer: None }),
+                    previous: Some(Arc::clone(previous)),
+                }))
+            }
             _ => Slot::PassMarker { until: now + self.settings.pass_marker_ttl, why },
         };
         self.l1.put(&job.key, slot);
@@ -98,7 +96,8 @@ impl Fill {
         }
         let until = self.clock.now() + self.settings.error_ttl;
         let previous = job.previous.clone();
-        self.l1.put(&job.key, Slot::Failed { until, as_of, failure: Arc::clone(&failure), previous: previous.clone() });
+        let back_off = BackOff { until, as_of, failure: Arc::clone(&failure), previous: previous.clone() };
+        self.l1.put(&job.key, Slot::Failed(Arc::new(back_off)));
         Landed::Failed { failure, previous }
     }
 }

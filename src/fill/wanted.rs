@@ -34,7 +34,7 @@ impl Wanted<'_> {
 
     /// Whether an answer to this URL is the one that this request selects; else it turns to the key that is.
     pub(super) fn is_answered_by(&mut self, entry: &Entry) -> bool {
-        if entry.key == self.key.text() {
+        if *entry.key == *self.key.text() {
             return true;
         }
         let names = Key::selecting(&entry.key);
@@ -42,7 +42,7 @@ impl Wanted<'_> {
             return true;
         }
         self.key = Cow::Owned(self.primary.variant(&names, self.client));
-        entry.key == self.key.text()
+        *entry.key == *self.key.text()
     }
 
     /// A flight's job.

@@ -1,11 +1,12 @@
 //! A stored answer, and what is known of it.
 
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{StatusCode, header};
 
+use super::fields::Fields;
 use super::purge::{PurgeSeq, Purged};
 use super::tags::TagHash;
 use super::time::Timestamp;
@@ -50,12 +51,12 @@ impl Lifetime {
 /// A stored answer.
 #[derive(Debug)]
 pub struct Entry {
-    /// The text of its key, compared when the entry comes from a shared tier.
-    pub key: Bytes,
+    /// The text of its key, shared with the tier that finds it by that.
+    pub key: Arc<[u8]>,
     /// The status.
     pub status: StatusCode,
     /// The fields as they are sent, framing and connection fields gone.
-    pub headers: HeaderMap,
+    pub fields: Fields,
     /// The body, shared by all who are sent it.
     pub body: Bytes,
     /// The hashes of its tags, sorted, each once.
@@ -70,47 +71,20 @@ pub struct Entry {
     pub is_own: bool,
     /// What the purge index last said of it.
     pub seen: Seen,
-    /// The head as bytes, made at the first plain hit.
-    pub head: OnceLock<Bytes>,
 }
 
 impl Entry {
     /// Whether the origin can be asked if it still holds.
     pub fn has_validator(&self) -> bool {
-        self.headers.contains_key(http::header::ETAG) || self.headers.contains_key(http::header::LAST_MODIFIED)
-    }
-
-    /// The status line and the fields as HTTP/1.1 has them, but for those that each answer says anew.
-    pub fn head(&self) -> &Bytes {
-        self.head.get_or_init(|| {
-            let mut head = Vec::with_capacity(512);
-            head.extend_from_slice(b"HTTP/1.1 ");
-            head.extend_from_slice(self.status.as_str().as_bytes());
-            head.push(b' ');
-            head.extend_from_slice(self.status.canonical_reason().unwrap_or("").as_bytes());
-            head.extend_from_slice(b"\r\n");
-            for (name, value) in &self.headers {
-                if name != http::header::AGE && name != super::exchange::CACHE_STATUS {
-                    head.extend_from_slice(name.as_str().as_bytes());
-                    head.extend_from_slice(b": ");
-                    head.extend_from_slice(value.as_bytes());
-                    head.extend_from_slice(b"\r\n");
-                }
-            }
-            Bytes::from(head)
-        })
+        self.fields.contains(&header::ETAG) || self.fields.contains(&header::LAST_MODIFIED)
     }
 
     /// Memory that the entry holds, bookkeeping included: bytes, as its tier counts them.
     pub fn weight(&self) -> usize {
-        /// The entry itself, its reference counts, and the cache's node and frequency sketch (measured: DEPENDENCIES of moka 240 to 280).
-        const BOOKKEEPING: usize = size_of::<Entry>() + 16 + 280;
-        /// One field of a `HeaderMap`: bucket, index and the value's shared header.
-        const FIELD: usize = 112;
-        let fields: usize =
-            self.headers.iter().map(|(name, value)| name.as_str().len() + value.as_bytes().len() + FIELD).sum();
-        // The head as bytes may come later: counted from the first.
-        BOOKKEEPING + self.key.len() + 2 * fields + self.body.len() + size_of_val(&*self.tags)
+        /// The entry, what counts its users and its body's, and what the cache keeps of a key (its node, its place in
+        /// the order of use, its count of uses), each with the allocator's share (measured: benches/results/purge.txt).
+        const BOOKKEEPING: usize = size_of::<Entry>() + 400;
+        BOOKKEEPING + self.key.len() + self.fields.lines().len() + self.body.len() + size_of_val(&*self.tags)
     }
 }
 

@@ -5,6 +5,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
 use super::entry::Entry;
+use super::fields::Fields;
 use super::hop_by_hop;
 use super::key::KeyView;
 use super::lifetime::date;
@@ -77,10 +78,11 @@ pub fn fill_request(key: &KeyView<'_>, forwarded: &HeaderMap, previous: Option<&
     headers.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
     headers.insert(header::VIA, HeaderValue::from_static("1.1 endcap"));
     if let Some(previous) = previous {
-        if let Some(etag) = previous.headers.get(header::ETAG) {
+        let stored = previous.fields.to_map();
+        if let Some(etag) = stored.get(header::ETAG) {
             headers.insert(header::IF_NONE_MATCH, etag.clone());
-        } else if let Some(modified) = previous.headers.get(header::LAST_MODIFIED)
-            && (previous.seen.purged() == Purged::No || is_strong(&previous.headers))
+        } else if let Some(modified) = stored.get(header::LAST_MODIFIED)
+            && (previous.seen.purged() == Purged::No || is_strong(&stored))
         {
             headers.insert(header::IF_MODIFIED_SINCE, modified.clone());
         }
@@ -97,16 +99,13 @@ fn is_strong(headers: &HeaderMap) -> bool {
 
 /// Turns an origin's fields (hop-by-hop ones gone) into those that are stored and sent. The rule's
 /// `Cache-Control` is for what `lasts`: an error, or what the route does not expect, keeps the origin's.
-pub fn stored_headers(rule: &Rule, mut headers: HeaderMap, body: &Bytes, now: Timestamp, lasts: bool) -> HeaderMap {
+pub fn stored_fields(rule: &Rule, mut headers: HeaderMap, body: &Bytes, now: Timestamp, lasts: bool) -> Fields {
     for name in &rule.tag_headers {
         headers.remove(name);
     }
     if !rule.trust.cookies {
         headers.remove(header::SET_COOKIE);
     }
-    // Said anew at each answer; in place already, so that saying it makes the map no larger.
-    headers.insert(header::AGE, HeaderValue::from_static("0"));
-    headers.insert(CACHE_STATUS, HeaderValue::from_static("endcap"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     if !headers.contains_key(header::DATE)
         && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(now.to_system_time()))
@@ -125,22 +124,7 @@ pub fn stored_headers(rule: &Rule, mut headers: HeaderMap, body: &Bytes, now: Ti
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
         }
     }
-    compact(&headers)
-}
-
-/// The same fields with their values in one piece of memory of their own. A value as it was received
-/// is a slice of the buffer that it came in, and would hold all of it (up to 64 KiB, or a whole value
-/// of the shared tier) for as long as the entry lives, unseen by the tier's count of bytes.
-pub fn compact(headers: &HeaderMap) -> HeaderMap {
-    let mut bytes = Vec::with_capacity(headers.values().map(HeaderValue::len).sum());
-    headers.values().for_each(|value| bytes.extend_from_slice(value.as_bytes()));
-    let mut bytes = Bytes::from(bytes);
-    let mut compact = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers {
-        let copy = HeaderValue::from_maybe_shared(bytes.split_to(value.len()));
-        compact.append(name.clone(), copy.expect("a copy of a value is a value"));
-    }
-    compact
+    Fields::from(&headers)
 }
 
 /// Updates stored fields from a 304 (RFC 9111 §3.2): its fields replace ours, but for those that say what the
@@ -162,9 +146,6 @@ pub fn renewed_headers(rule: &Rule, stored: &HeaderMap, fresh: &HeaderMap) -> He
     if !fresh.contains_key(header::DATE) {
         // Without one it was made just now; the stored date would make it as old as what it renews.
         headers.remove(header::DATE);
-    }
-    if !fresh.contains_key(header::AGE) {
-        headers.remove(header::AGE);
     }
     headers
 }
@@ -232,17 +213,15 @@ mod tests {
             ("x-a", "1"),
             ("x-a", "2"),
         ]);
-        let stored = stored_headers(&rule(), origin, &body, Timestamp::default(), true);
+        let stored = stored_fields(&rule(), origin, &body, Timestamp::default(), true);
         let expected = map(&[
-            ("age", "0"),
-            ("cache-status", "endcap"),
             ("content-type", "application/json"),
             ("x-a", "1"),
             ("x-a", "2"),
             ("content-length", "2"),
             ("date", "Thu, 01 Jan 1970 00:00:00 GMT"),
         ]);
-        assert_eq!(stored, expected);
+        assert_eq!(stored.to_map(), expected);
     }
 
     #[test]
@@ -250,17 +229,8 @@ mod tests {
         let mut rule = rule();
         rule.cors = crate::policy::cors::Cors::new(["https://a"]).map(Into::into);
         let origin = map(&[("access-control-allow-origin", "https://a"), ("date", "x")]);
-        let stored = stored_headers(&rule, origin, &Bytes::new(), Timestamp::default(), true);
-        assert_eq!(
-            stored,
-            map(&[
-                ("age", "0"),
-                ("cache-status", "endcap"),
-                ("date", "x"),
-                ("content-length", "0"),
-                ("vary", "Origin")
-            ])
-        );
+        let stored = stored_fields(&rule, origin, &Bytes::new(), Timestamp::default(), true);
+        assert_eq!(stored.to_map(), map(&[("date", "x"), ("content-length", "0"), ("vary", "Origin")]));
     }
 
     #[test]
@@ -270,8 +240,7 @@ mod tests {
         let expected =
             map(&[("etag", "\"a\""), ("content-length", "9"), ("x-b", "1"), ("x-a", "2"), ("x-a", "3"), ("x-c", "4")]);
         assert_eq!(renewed_headers(&rule(), &stored, &fresh), expected);
-        let (old, new) =
-            (map(&[("content-type", "a/b"), ("age", "9")]), map(&[("content-type", "c/d"), ("date", "x")]));
+        let (old, new) = (map(&[("content-type", "a/b")]), map(&[("content-type", "c/d"), ("date", "x")]));
         assert_eq!(renewed_headers(&rule(), &old, &new), map(&[("content-type", "a/b"), ("date", "x")]));
         let any = Rule { content_type: None, ..rule() };
         assert_eq!(renewed_headers(&any, &old, &new), new);

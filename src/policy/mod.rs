@@ -12,6 +12,7 @@ pub mod cors;
 pub mod date;
 pub mod entry;
 pub mod exchange;
+pub mod fields;
 pub mod framing;
 pub mod freshness;
 pub mod hop_by_hop;

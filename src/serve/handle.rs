@@ -26,7 +26,7 @@ use crate::policy::outcome::Outcome;
 use crate::policy::plain::PlainHead;
 use crate::policy::purge::{Mode, Purge};
 use crate::policy::route::{Policy, Routes, Rule};
-use crate::store::l1::Slot;
+use crate::store::l1::{BackOff, Slot};
 use crate::tasks::Tasks;
 
 /// Answers the requests of one listener.
@@ -156,7 +156,8 @@ impl Server {
                 }
             },
             // The origin failed a moment ago: what was stored before serves as long as it may.
-            Some(Slot::Failed { until, as_of, failure, previous }) => {
+            Some(Slot::Failed(failed)) => {
+                let BackOff { until, as_of, ref failure, ref previous } = *failed;
                 // A purge after the origin was asked: nobody can say that it still fails for that.
                 let is_answered = !previous.as_ref().is_some_and(|entry| self.fill.purged_since(entry, as_of));
                 let backs_off = is_answered && now < until;
@@ -170,15 +171,15 @@ impl Server {
                             let why = crate::policy::freshness::StaleReason::Ttl;
                             self.fill.refresh_behind(&wanted, entry, why);
                         }
-                        return self.serve(&asks, entry, Said::new(Outcome::Stale).failed(&failure));
+                        return self.serve(&asks, entry, Said::new(Outcome::Stale).failed(failure));
                     }
                     Some((entry, Verdict::Expired(_)))
                         if (backs_off || tries_again) && self.fill.usable_on_error(entry, now) =>
                     {
-                        return self.serve(&asks, entry, Said::new(Outcome::StaleError).failed(&failure));
+                        return self.serve(&asks, entry, Said::new(Outcome::StaleError).failed(failure));
                     }
-                    _ if backs_off => return self.failed(&asks, &failure, None),
-                    _ => previous,
+                    _ if backs_off => return self.failed(&asks, failure, None),
+                    _ => previous.clone(),
                 }
             }
             Some(Slot::PassMarker { until, .. }) if now < until => {

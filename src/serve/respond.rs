@@ -219,7 +219,8 @@ pub fn entry(
     said: &Said,
     now: Timestamp,
 ) -> Response<Body> {
-    let mut headers = entry.headers.clone();
+    let mut headers = entry.fields.to_map();
+    let selected = conditional::select(request, !head, entry.status, &headers, entry.body.len());
     headers.insert(header::AGE, age(now.since(entry.lifetime.born).as_secs()));
     if let Some(cors) = &rule.cors {
         cors.apply(request.get(header::ORIGIN), &mut headers);
@@ -250,7 +251,7 @@ pub fn entry(
         | Outcome::Unanswered => {}
     }
     let length = entry.body.len();
-    let (status, body) = match conditional::select(request, !head, entry.status, &entry.headers, length) {
+    let (status, body) = match selected {
         Selected::Whole => (entry.status, entry.body.clone()),
         Selected::NotModified => {
             headers.remove(header::CONTENT_LENGTH);
@@ -285,7 +286,12 @@ fn shorten(headers: &mut HeaderMap, control: HeaderValue) {
 
 /// Writes the head of a fresh entry's answer as bytes: the same fields as [`entry`] and [`finish`] set.
 pub fn head(entry: &Entry, said: &Said, now: Timestamp, out: &mut Vec<u8>) {
-    out.extend_from_slice(entry.head());
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(entry.status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(entry.status.canonical_reason().unwrap_or("").as_bytes());
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(entry.fields.lines());
     out.extend_from_slice(b"age: ");
     out.extend_from_slice(age(now.since(entry.lifetime.born).as_secs()).as_bytes());
     out.extend_from_slice(b"\r\ncache-status: ");

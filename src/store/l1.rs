@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::hash::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use http::HeaderName;
 use moka::sync::Cache;
 
@@ -18,7 +17,7 @@ use crate::policy::time::Timestamp;
 /// Variants of one URL that are kept at once; the oldest makes room.
 const VARIANTS_MAX: usize = 64;
 
-/// What L1 knows of a key.
+/// What L1 knows of a key. Two words, because there is one for each key: what is rare is boxed.
 #[derive(Clone, Debug)]
 pub enum Slot {
     /// A stored answer.
@@ -33,17 +32,21 @@ pub enum Slot {
         why: Unshareable,
     },
     /// The origin failed: until then the failure is shared, so that it is not asked for each request.
-    Failed {
-        /// The end of the back-off.
-        until: Timestamp,
-        /// The newest purge that was applied when the origin was asked: a later one ends the back-off
-        /// of what it concerns.
-        as_of: PurgeSeq,
-        /// What went wrong.
-        failure: Arc<Failure>,
-        /// What was stored before, for stale-if-error.
-        previous: Option<Arc<Entry>>,
-    },
+    Failed(Arc<BackOff>),
+}
+
+/// A failure of the origin, and what may be served meanwhile.
+#[derive(Debug)]
+pub struct BackOff {
+    /// The end of the back-off.
+    pub until: Timestamp,
+    /// The newest purge that was applied when the origin was asked: a later one ends the back-off
+    /// of what it concerns.
+    pub as_of: PurgeSeq,
+    /// What went wrong.
+    pub failure: Arc<Failure>,
+    /// What was stored before, for stale-if-error.
+    pub previous: Option<Arc<Entry>>,
 }
 
 /// What the answers to one key vary by, and which are kept.
@@ -52,17 +55,17 @@ pub struct Variants {
     /// The fields that select among them.
     pub names: Box<[HeaderName]>,
     /// The keys of those that are kept, the oldest first. Locked for a few compares.
-    kept: Mutex<VecDeque<Bytes>>,
+    kept: Mutex<VecDeque<Arc<[u8]>>>,
 }
 
 impl Slot {
     fn weight(&self) -> u32 {
         let bytes = match self {
             Self::Entry(entry) => entry.weight(),
-            Self::Varies(_) => 512 + VARIANTS_MAX * size_of::<Bytes>(),
+            Self::Varies(_) => 512 + VARIANTS_MAX * size_of::<Arc<[u8]>>(),
             Self::PassMarker { .. } => 512,
-            Self::Failed { failure, previous, .. } => {
-                512 + failure.weight() + previous.as_deref().map_or(0, Entry::weight)
+            Self::Failed(back_off) => {
+                512 + back_off.failure.weight() + back_off.previous.as_deref().map_or(0, Entry::weight)
             }
         };
         u32::try_from(bytes).unwrap_or(u32::MAX)
@@ -77,7 +80,7 @@ impl Slot {
 /// makes room for what is asked for (TinyLFU).
 #[derive(Debug)]
 pub struct L1 {
-    cache: Cache<Bytes, Slot, RandomState>,
+    cache: Cache<Arc<[u8]>, Slot, RandomState>,
 }
 
 impl L1 {
@@ -98,15 +101,15 @@ impl L1 {
     /// Puts something in place of what was known.
     pub fn put(&self, key: &Key, slot: Slot) {
         let text = match &slot {
-            Slot::Entry(entry) => entry.key.clone(),
-            Slot::Varies(_) | Slot::PassMarker { .. } | Slot::Failed { .. } => Bytes::copy_from_slice(key.text()),
+            Slot::Entry(entry) => Arc::clone(&entry.key),
+            Slot::Varies(_) | Slot::PassMarker { .. } | Slot::Failed(_) => key.text().into(),
         };
         self.insert(text, slot);
     }
 
     /// Puts one of the answers to `key` under the key of its variant. What is kept under other names than
     /// these is found no more, and makes room in time.
-    pub fn put_variant(&self, key: &Key, names: &[HeaderName], variant: &Bytes, slot: Slot) {
+    pub fn put_variant(&self, key: &Key, names: &[HeaderName], variant: &Arc<[u8]>, slot: Slot) {
         let variants = match self.get(key.text()) {
             Some(Slot::Varies(variants)) if *variants.names == *names => variants,
             _ => {
@@ -118,16 +121,16 @@ impl L1 {
         let oldest = {
             let mut kept = variants.kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.retain(|known| known != variant);
-            kept.push_back(variant.clone());
+            kept.push_back(Arc::clone(variant));
             if kept.len() > VARIANTS_MAX { kept.pop_front() } else { None }
         };
         if let Some(oldest) = oldest {
-            self.cache.invalidate(&oldest);
+            self.cache.invalidate(&*oldest);
         }
-        self.insert(variant.clone(), slot);
+        self.insert(Arc::clone(variant), slot);
     }
 
-    fn insert(&self, text: Bytes, slot: Slot) {
+    fn insert(&self, text: Arc<[u8]>, slot: Slot) {
         // moka evicts behind: without room an entry would still be found for a moment.
         if self.cache.policy().max_capacity() != Some(0) {
             self.cache.insert(text, slot);
@@ -174,7 +177,7 @@ mod tests {
         let names = [HeaderName::from_static("foo")];
         let variant = |value: usize| {
             let request = HeaderMap::from_iter([(names[0].clone(), value.into())]);
-            Bytes::copy_from_slice(key.variant(&names, &request).text())
+            Arc::<[u8]>::from(key.variant(&names, &request).text())
         };
         for value in 0..VARIANTS_MAX {
             l1.put_variant(&key, &names, &variant(value), marker());

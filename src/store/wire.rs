@@ -8,14 +8,13 @@
 //! Numbers are big-endian. A value of another version, a damaged or a foreign one is a miss with a
 //! reason. To add a field: append it behind the last one, raise `VERSION`, and read both for one release.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::policy::entry::{Entry, Lifetime};
-use crate::policy::exchange::compact;
+use crate::policy::fields::Fields;
 use crate::policy::purge::PurgeSeq;
 use crate::policy::tags::{TAGS_MAX, TagHash};
 use crate::policy::time::Timestamp;
@@ -123,10 +122,10 @@ impl Codec {
         for tag in &entry.tags {
             out.put_u64(tag.to_bits());
         }
-        out.put_u32(u32::try_from(entry.headers.len()).expect("an answer's head is bounded"));
-        for (name, value) in &entry.headers {
-            put_bytes(&mut out, name.as_str().as_bytes());
-            put_bytes(&mut out, value.as_bytes());
+        out.put_u32(u32::try_from(entry.fields.iter().count()).expect("an answer's head is bounded"));
+        for (name, value) in entry.fields.iter() {
+            put_bytes(&mut out, name);
+            put_bytes(&mut out, value);
         }
         out.put_u64(entry.body.len() as u64);
         out.put_slice(body);
@@ -245,9 +244,9 @@ impl Codec {
         let (as_of, seen) = purges.judge_foreign(&tags, as_of);
         let lifetime = Lifetime { born, fresh_until, swr_until, sie_until };
         // Copies: a slice would hold the whole stored value, compressed body and all, beside the body.
-        let (key, headers) = (Bytes::copy_from_slice(key), compact(&headers));
+        let (key, fields) = (key.into(), Fields::from(&headers));
         let is_own = false;
-        Ok(Entry { key, status, headers, body, tags, lifetime, as_of, began, is_own, seen, head: OnceLock::new() })
+        Ok(Entry { key, status, fields, body, tags, lifetime, as_of, began, is_own, seen })
     }
 
     /// Over everything but the MAC itself.
@@ -308,9 +307,9 @@ mod tests {
         let mut tags = vec![TagHash::of("a"), TagHash::of("b")];
         tags.sort_unstable();
         Entry {
-            key: Bytes::from_static(b"the key"),
+            key: b"the key"[..].into(),
             status: StatusCode::OK,
-            headers,
+            fields: Fields::from(&headers),
             body: Bytes::copy_from_slice(body),
             tags: tags.into(),
             lifetime: Lifetime { born: at(1), fresh_until: at(2), swr_until: at(3), sie_until: at(4) },
@@ -318,7 +317,6 @@ mod tests {
             began: at(5),
             is_own: true,
             seen: crate::policy::entry::Seen::default(),
-            head: OnceLock::new(),
         }
     }
 
@@ -357,7 +355,7 @@ mod tests {
             purges.apply(PurgeSeq::new(8, 0).unwrap(), Marked::default(), Timestamp::default());
             let read = read(&bytes, &purges, NOW);
             assert_eq!(read.body, written.body);
-            assert_eq!(read.headers, written.headers);
+            assert_eq!(read.fields, written.fields);
             assert_eq!((read.status, read.lifetime, read.began), (written.status, written.lifetime, written.began));
             assert_eq!(read.tags, written.tags);
             assert_eq!(read.as_of, written.as_of.shared(), "what only one node knows stays there");

@@ -105,12 +105,12 @@ fn no_bytes_from_redis_panic_or_take_more_memory_than_an_object() {
         match decode(bytes) {
             Ok(Stored::Entry(entry)) => {
                 assert!(entry.body.len() <= OBJECT_MAX);
-                assert_eq!(entry.key, KEY);
+                assert_eq!(&*entry.key, KEY);
                 let written = CODEC.encode(FINGERPRINT, &entry);
                 let Ok(Stored::Entry(again)) = CODEC.decode(FINGERPRINT, KEY, &written, &purges, NOW) else {
                     panic!("an entry is an entry")
                 };
-                assert_eq!((again.status, &again.headers, &again.body), (entry.status, &entry.headers, &entry.body));
+                assert_eq!((again.status, &again.fields, &again.body), (entry.status, &entry.fields, &entry.body));
                 assert_eq!((again.tags, again.lifetime, again.as_of), (entry.tags, entry.lifetime, entry.as_of));
             }
             Ok(Stored::Varies(names)) => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::policy::entry::{Entry, Seen};
+use crate::policy::freshness::{Sight, Trust};
 use crate::policy::purge::{Marked, PurgeIndex, PurgeSeq, Purged};
 use crate::policy::tags::TagHash;
 use crate::policy::time::Timestamp;
@@ -47,7 +48,7 @@ impl Purges {
             is_caught_up: AtomicBool::new(false),
             journaled: AtomicU64::new(0),
             max_blind,
-            blind_from: AtomicU64::new(if max_blind.is_some() { 0 } else { u64::MAX }),
+            blind_from: AtomicU64::new(0),
             blind_until: AtomicU64::new(0),
             is_cut_off: AtomicBool::new(false),
         }
@@ -81,15 +82,23 @@ impl Purges {
     /// Whether the node has not been able to confirm for too long that it knows of all purges, or has been so
     /// a moment ago.
     pub fn is_blind(&self, now: Timestamp) -> bool {
-        let now = now.as_millis();
-        now >= self.blind_from.load(Ordering::Acquire) || now < self.blind_until.load(Ordering::Acquire)
+        self.sight().is_some_and(|sight| sight.is_blind(now))
     }
 
-    /// Whether a purge may have been missed of an entry: blind, the node trusts only what the origin told
-    /// it itself within `max_blind`.
-    pub fn is_blind_to(&self, entry: &Entry, now: Timestamp) -> bool {
-        let is_recent = |max_blind| entry.is_own && now.since(entry.began) <= max_blind;
-        self.is_blind(now) && self.max_blind.is_some_and(|max_blind| !is_recent(max_blind))
+    /// Whether what another node fills now will be trusted here: the log has been heard of late.
+    pub fn is_clear(&self, now: Timestamp) -> bool {
+        self.sight().is_none_or(|sight| sight.is_clear(now))
+    }
+
+    /// How far an entry may be trusted, as to purges that may have been missed.
+    pub fn trust(&self, entry: &Entry, now: Timestamp) -> Trust {
+        self.sight().map_or(Trust::Full, |sight| sight.trust(entry, now))
+    }
+
+    fn sight(&self) -> Option<Sight> {
+        let at = |millis: &AtomicU64| Timestamp::from_millis(millis.load(Ordering::Acquire));
+        let max_blind = self.max_blind?;
+        Some(Sight { max_blind, blind_from: at(&self.blind_from), blind_until: at(&self.blind_until) })
     }
 
     /// Says how many purges stand in the journal alone.

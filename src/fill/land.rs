@@ -50,6 +50,8 @@ impl Fill {
         let served = |entry| (Landed::Entry { entry, source: Source::L2, stored: true, own: None }, None);
         let turn = match self.ask_shared(job).await {
             Ok(Some(entry)) => return served(entry),
+            // Who could not trust for long what another node fills does not wait for it.
+            Ok(None) if !self.purges.is_clear(self.clock.now()) => Turn::Alone,
             Ok(None) => self.take_turn(job).await,
             Err(_) => Turn::Alone,
         };

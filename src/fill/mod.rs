@@ -23,7 +23,7 @@ use crate::jitter::Jitter;
 use crate::metrics::Metrics;
 use crate::origin::Origin;
 use crate::policy::entry::Entry;
-use crate::policy::freshness::{self, ExpiredReason, StaleReason, Verdict};
+use crate::policy::freshness::{self, Trust, Verdict};
 use crate::policy::key::Key;
 use crate::policy::purge::{PurgeSeq, Purged};
 use crate::policy::route::Rule;
@@ -209,12 +209,7 @@ impl Fill {
 
     /// What may be done with an entry now.
     pub fn judge(&self, entry: &Entry, now: Timestamp) -> Verdict {
-        match freshness::judge(&entry.lifetime, self.purges.check(entry), now) {
-            Verdict::Fresh | Verdict::Stale(_) if self.purges.is_blind_to(entry, now) => {
-                Verdict::Expired(ExpiredReason::Blind)
-            }
-            verdict => verdict,
-        }
+        freshness::judge(&entry.lifetime, self.purges.check(entry), self.purges.trust(entry, now), now)
     }
 
     /// Whether a purge after its fill began concerns an entry.
@@ -230,8 +225,10 @@ impl Fill {
     /// Whether an entry may serve because the origin failed.
     pub fn usable_on_error(&self, entry: &Entry, now: Timestamp) -> bool {
         let purged = self.purges.check(entry);
-        // A purge may have been missed.
-        let purged = if self.purges.is_blind_to(entry, now) { purged.or_worse(Purged::Hard) } else { purged };
+        let purged = match self.purges.trust(entry, now) {
+            Trust::Full | Trust::Ending => purged,
+            Trust::Ended => purged.or_worse(Purged::Hard),
+        };
         freshness::usable_on_error(&entry.lifetime, purged, now)
     }
 
@@ -294,9 +291,9 @@ impl Fill {
         Filled::Overtaken
     }
 
-    /// Refreshes an entry that is being served stale, unless that is under way, or too soon.
-    pub fn refresh_behind(self: &Arc<Self>, wanted: &Wanted<'_>, entry: &Arc<Entry>, why: StaleReason) {
-        if self.clock.now() < freshness::refresh_not_before(entry, why, self.settings.soft_grace) {
+    /// Refreshes an entry that is being served with this verdict, unless that is under way, or too soon.
+    pub fn refresh_behind(self: &Arc<Self>, wanted: &Wanted<'_>, entry: &Arc<Entry>, verdict: Verdict) {
+        if self.clock.now() < freshness::refresh_not_before(entry, verdict, self.settings.soft_grace) {
             return;
         }
         self.refresh(wanted.job(Some(Arc::clone(entry))));

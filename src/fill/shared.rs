@@ -74,10 +74,10 @@ impl Fill {
     /// Takes an entry of the shared tier if it will do; else it may still save a body, or serve when the
     /// origin fails.
     pub(super) fn take_shared(&self, job: &mut Job, entry: Arc<Entry>) -> Option<Arc<Entry>> {
-        // A request that waits is served a stale one and refreshes it behind; a refresh goes on to the origin.
+        // A request that waits is served one that is due or stale, and refreshes it behind; a refresh goes on to the origin.
         let is_better = match self.judge(&entry, self.clock.now()) {
             Verdict::Fresh => entry.began >= job.not_before,
-            Verdict::Stale(_) => job.previous.is_none(),
+            Verdict::Due | Verdict::Stale(_) => job.previous.is_none(),
             Verdict::Expired(_) => false,
         };
         if is_better {

@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::origin::OriginError;
 use crate::policy::classify::{self, PassReason, Plan};
 use crate::policy::entry::Entry;
-use crate::policy::freshness::{ExpiredReason, Verdict};
+use crate::policy::freshness::{ExpiredReason, StaleReason, Verdict};
 use crate::policy::invalidation;
 use crate::policy::key::{self, Key};
 use crate::policy::outcome::Outcome;
@@ -146,8 +146,12 @@ impl Server {
         let previous = match slot {
             Some(Slot::Entry(entry)) => match self.fill.judge(&entry, now) {
                 Verdict::Fresh => return self.serve(&asks, &entry, Said::new(Outcome::Hit)),
-                Verdict::Stale(why) => {
-                    self.fill.refresh_behind(&wanted, &entry, why);
+                verdict @ Verdict::Due => {
+                    self.fill.refresh_behind(&wanted, &entry, verdict);
+                    return self.serve(&asks, &entry, Said::new(Outcome::Hit));
+                }
+                verdict @ Verdict::Stale(_) => {
+                    self.fill.refresh_behind(&wanted, &entry, verdict);
                     return self.serve(&asks, &entry, Said::new(Outcome::Stale));
                 }
                 Verdict::Expired(why) => {
@@ -166,10 +170,9 @@ impl Server {
                 let tries_again = is_answered && !backs_off && self.fill.is_flying(&wanted);
                 let verdict = previous.as_ref().map(|entry| (entry, self.fill.judge(entry, now)));
                 match verdict {
-                    Some((entry, Verdict::Fresh | Verdict::Stale(_))) => {
+                    Some((entry, Verdict::Fresh | Verdict::Due | Verdict::Stale(_))) => {
                         if !backs_off {
-                            let why = crate::policy::freshness::StaleReason::Ttl;
-                            self.fill.refresh_behind(&wanted, entry, why);
+                            self.fill.refresh_behind(&wanted, entry, Verdict::Stale(StaleReason::Ttl));
                         }
                         return self.serve(&asks, entry, Said::new(Outcome::Stale).failed(failure));
                     }
@@ -198,8 +201,8 @@ impl Server {
                 let verdict = self.fill.judge(&entry, self.clock.now());
                 let said = if self.fill.is_purged(&entry) { said.overtaken() } else { said };
                 let said = if expired == Some(ExpiredReason::Blind) { said.because("blind") } else { said };
-                if let (Source::L2, Verdict::Stale(why)) = (source, verdict) {
-                    self.fill.refresh_behind(&wanted, &entry, why);
+                if let (Source::L2, Verdict::Stale(_)) = (source, verdict) {
+                    self.fill.refresh_behind(&wanted, &entry, verdict);
                     return self.serve(&asks, &entry, Said::new(Outcome::Stale));
                 }
                 self.serve(&asks, &entry, said)

@@ -1,6 +1,6 @@
 //! A node that is cut off from the purge log knows it. Invariant: staleness has a bound.
 
-use crate::stage::{Answer, Stage, until, within};
+use crate::stage::{Answer, Seen, Stage, until, within};
 
 const LIST: &str = "/store/products";
 
@@ -18,17 +18,17 @@ async fn cut_off() -> Stage {
 #[tokio::test]
 async fn what_is_older_than_the_bound_is_asked_for_again() {
     let mut stage = cut_off().await;
-    stage.advance_secs(4);
-    assert_eq!((stage.get(LIST).await.detail(), stage.metric(0, "endcap_blind", &[]).await), ("hit".to_owned(), 0.0));
     stage.advance_secs(2);
+    assert_eq!((stage.get(LIST).await.detail(), stage.metric(0, "endcap_blind", &[]).await), ("hit".to_owned(), 0.0));
+    stage.advance_secs(4);
     assert_eq!(stage.metric(0, "endcap_blind", &[]).await, 1.0);
     assert_eq!(stage.status(0).await["purges"]["blind"], true);
     let reply = stage.get(LIST).await;
     assert_eq!((reply.detail(), reply.version()), ("miss.blind".to_owned(), 2));
     stage.origin.publish(3);
-    stage.advance_secs(5);
+    stage.advance_secs(2);
     assert_eq!((stage.get(LIST).await.detail(), stage.get(LIST).await.version()), ("hit".to_owned(), 2));
-    stage.advance_secs(1);
+    stage.advance_secs(4);
     assert_eq!(stage.get(LIST).await.version(), 3);
     assert_eq!(stage.origin.total(), 3);
     // Sight is back: all of it counts again, and nobody asks the origin for it.
@@ -82,6 +82,82 @@ async fn sight_regained_spares_the_origin() {
     stage.redis().resume();
     until("it sees again", async || stage.metric(0, "endcap_blind", &[]).await == 0.0).await;
     assert_eq!((stage.get(LIST).await.detail(), stage.origin.total()), ("hit".to_owned(), 1));
+}
+
+#[tokio::test]
+async fn who_asks_a_blind_node_for_what_is_hot_never_waits() {
+    let stage = cut_off().await;
+    for version in 2..6 {
+        stage.origin.publish(version);
+        stage.advance_secs(4);
+        let hold = stage.origin.hold(LIST);
+        for _ in 0..3 {
+            let reply = stage.get(LIST).await;
+            assert_eq!((reply.detail(), reply.version()), ("hit".to_owned(), version - 1), "it is refreshed behind");
+        }
+        hold.arrived(1).await;
+        hold.release();
+        stage.settled(0).await;
+        assert_eq!((stage.get(LIST).await.detail(), stage.get(LIST).await.version()), ("hit".to_owned(), version));
+    }
+    assert_eq!(stage.metric(0, "endcap_blind", &[]).await, 1.0);
+    assert_eq!(stage.origin.total(), 5, "once each time, and not for each who asked");
+}
+
+#[tokio::test]
+async fn a_refresh_that_takes_longer_than_the_bound_is_waited_for() {
+    let stage = cut_off().await;
+    stage.advance_secs(4);
+    let hold = stage.origin.hold(LIST);
+    assert_eq!(stage.get(LIST).await.detail(), "hit");
+    hold.arrived(1).await;
+    stage.advance_secs(2);
+    let waits = stage.begin_on(0, LIST);
+    stage.followers(1).await;
+    hold.release();
+    let reply = within(waits).await.unwrap();
+    assert_eq!((reply.detail(), reply.version()), ("collapsed.blind".to_owned(), 2));
+    assert_eq!(stage.origin.total(), 2);
+}
+
+#[tokio::test]
+async fn a_blind_refresh_asks_whether_anything_changed_and_only_for_what_is_asked_for() {
+    let mut stage = Stage::new().redis().await.variable("ENDCAP_PURGE__MAX_BLIND", "5s").start().await;
+    stage.origin.answer(LIST, Answer::json("{}").etag("\"1\""));
+    stage.get(LIST).await;
+    stage.get("/store/products/prod_1").await;
+    stage.settled(0).await;
+    stage.redis().kill();
+    for _ in 0..4 {
+        stage.advance_secs(4);
+        assert_eq!(stage.get(LIST).await.detail(), "hit");
+        stage.settled(0).await;
+    }
+    assert_eq!(stage.origin.total(), 6);
+    let asks = |seen: &Seen| seen.path() == LIST && seen.field("if-none-match") == "\"1\"";
+    assert_eq!(stage.origin.seen().iter().filter(|seen| asks(seen)).count(), 4);
+}
+
+/// What another node fills, a blind node could not trust.
+#[tokio::test]
+async fn blind_nodes_do_not_wait_for_one_another() {
+    let stage = Stage::new().redis().await.nodes(2).variable("ENDCAP_PURGE__MAX_BLIND", "5s");
+    let mut stage = stage.variable("ENDCAP_REDIS__LEASE_WAIT", "20s").start().await;
+    stage.get(LIST).await;
+    stage.settled(0).await;
+    // The log alone is out of order; entries and leases go to and fro.
+    stage.redis().command(&["SET", "endcap:purges", "a string"]).await;
+    for node in [0, 1] {
+        until("the follower notices", async || stage.status(node).await["purges"]["connected"] == false).await;
+    }
+    stage.advance_secs(6);
+    let hold = stage.origin.hold(LIST);
+    let readers = [stage.begin_on(0, LIST), stage.begin_on(1, LIST)];
+    hold.arrived(2).await;
+    hold.release();
+    for reader in readers {
+        assert_eq!(within(reader).await.unwrap().status, 200);
+    }
 }
 
 #[tokio::test]

@@ -344,6 +344,9 @@ struct Stores {
     eviction: Option<watch::Receiver<Eviction>>,
 }
 
+/// Whoever waits for a lease has time for at least so many answers about it.
+const LEASE_ANSWERS: u32 = 8;
+
 fn stores(config: &Config, clock: &Arc<dyn Clock>, tasks: &Tasks) -> Result<Stores, StartError> {
     let Some(redis) = &config.redis else {
         let log = Arc::new(MemoryStore::new(Arc::clone(clock)));
@@ -363,6 +366,7 @@ fn stores(config: &Config, clock: &Arc<dyn Clock>, tasks: &Tasks) -> Result<Stor
         connections: redis.connections,
         connect_timeout: redis.connect_timeout,
         deadline: redis.deadline,
+        lease_deadline: redis.lease_wait / LEASE_ANSWERS,
         append_deadline: config.purge.ack_timeout,
         wait_replicas: redis.wait_replicas,
         wait_timeout: redis.wait_timeout,

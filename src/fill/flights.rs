@@ -24,8 +24,15 @@ use crate::policy::key::KeyHash;
 /// Flights under way. `T` is what a flight lands.
 #[derive(Debug)]
 pub struct Flights<T: Clone> {
-    under_way: Mutex<HashMap<KeyHash, Follower<T>>>,
+    under_way: Mutex<HashMap<KeyHash, Flight<T>>>,
     followers: AtomicUsize,
+}
+
+/// A flight, and how many have joined it after its leader.
+#[derive(Debug)]
+struct Flight<T: Clone> {
+    follower: Follower<T>,
+    joined: usize,
 }
 
 /// What joining a flight made of the request.
@@ -63,10 +70,15 @@ impl<T: Clone> Flights<T> {
     pub fn join(self: &Arc<Self>, key: KeyHash) -> Joined<T> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         match under_way.entry(key) {
-            Entry::Occupied(flight) => Joined::Follower(flight.get().clone()),
+            Entry::Occupied(mut flight) => {
+                let flight = flight.get_mut();
+                flight.joined += 1;
+                Joined::Follower(flight.follower.clone())
+            }
             Entry::Vacant(place) => {
                 let (result, landed) = oneshot::channel();
-                let follower = place.insert(Follower { result: landed.shared() }).clone();
+                let follower = Follower { result: landed.shared() };
+                place.insert(Flight { follower: follower.clone(), joined: 0 });
                 Joined::Leader(Leader { flights: Arc::clone(self), key, result: Some(result), follower })
             }
         }
@@ -75,6 +87,12 @@ impl<T: Clone> Flights<T> {
     /// Whether the flight of a key is under way.
     pub fn is_under_way(&self, key: KeyHash) -> bool {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&key)
+    }
+
+    /// Whether anybody has joined the flight of a key after its leader.
+    pub fn is_followed(&self, key: KeyHash) -> bool {
+        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.get(&key).is_some_and(|flight| flight.joined > 0)
     }
 
     /// Flights under way.
@@ -168,8 +186,10 @@ mod tests {
     async fn followers_get_what_the_leader_lands() {
         let flights = Flights::new();
         let leader = lead(flights.join(key("/a")));
+        assert!(!flights.is_followed(key("/a")));
         let (one, two) = (follow(flights.join(key("/a"))), follow(flights.join(key("/a"))));
         let _other = lead(flights.join(key("/b")));
+        assert!(flights.is_followed(key("/a")) && !flights.is_followed(key("/b")));
         assert_eq!(flights.count(), 2);
         leader.land(7);
         assert_eq!((flights.follow(one).await, flights.follow(two).await), (Some(7), Some(7)));

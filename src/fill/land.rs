@@ -24,8 +24,8 @@ use crate::policy::route::{Policy, Rule};
 use crate::policy::storable::{self, Admission, ShareOnce, Unshareable};
 use crate::policy::tags::{TAGS_MAX, Tags};
 use crate::policy::time::Timestamp;
-use crate::store::LeaseToken;
 use crate::store::l1::Slot;
+use crate::store::{LeaseToken, StoreError};
 use crate::tasks::Tasks;
 
 /// What is known of a fill from its beginning.
@@ -48,12 +48,18 @@ impl Fill {
             job.know(entry);
         }
         let served = |entry| (Landed::Entry { entry, source: Source::L2, stored: true, own: None }, None);
-        let turn = match self.ask_shared(job).await {
+        let flight = job.key.hash();
+        let asks_for_lease = match self.ask_shared(job).await {
             Ok(Some(entry)) => return served(entry),
-            // Who could not trust for long what another node fills does not wait for it.
-            Ok(None) if !self.purges.is_clear(self.clock.now()) => Turn::Alone,
-            Ok(None) => self.take_turn(job).await,
-            Err(_) => Turn::Alone,
+            Ok(None) => true,
+            // One request is not kept waiting by a tier that is late. A crowd may be why it is, on all nodes.
+            Err(why) => why == StoreError::Timeout.reason() && self.flights.is_followed(flight),
+        };
+        // Who could not trust for long what another node fills does not wait for it.
+        let turn = if asks_for_lease && self.purges.is_clear(self.clock.now()) {
+            self.take_turn(job).await
+        } else {
+            Turn::Alone
         };
         match turn {
             Turn::Served(entry) => served(entry),

@@ -84,7 +84,7 @@ impl Fill {
 
     /// The shared tier's entry, if it will do by now.
     async fn ask_again(&self, shared: &dyn SharedStore, job: &mut Job) -> Option<Arc<Entry>> {
-        let bytes = shared.get(job.key.place()).await.ok()??;
+        let bytes = shared.landed(job.key.place()).await.ok()??;
         let entry = self.read_shared(job, bytes).await.ok()?;
         self.take_shared(job, entry)
     }

@@ -31,6 +31,12 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
     /// somebody holds it, or it was marked as vain.
     fn lease(&self, key: KeyHash, token: LeaseToken, ttl: Duration) -> BoxFuture<'_, Result<bool, StoreError>>;
 
+    /// The stored bytes of a key, for one who waits for its lease: as [`SharedStore::get`], and it may take as long
+    /// as the lease's own calls.
+    fn landed(&self, key: KeyHash) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        self.get(key)
+    }
+
     /// How the lease of a key stands.
     fn leased(&self, key: KeyHash) -> BoxFuture<'_, Result<Lease, StoreError>>;
 

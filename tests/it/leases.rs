@@ -26,6 +26,34 @@ async fn requests_on_all_nodes_at_once_are_one_origin_request() {
     assert_eq!(stage.origin.total(), 1);
 }
 
+/// On a busy machine Redis is late because of the crowd itself.
+#[tokio::test]
+async fn a_crowd_whose_look_up_comes_too_late_asks_for_the_lease_all_the_same() {
+    let stage = Stage::new().redis().await.nodes(2).variable("ENDCAP_REDIS__LEASE_WAIT", "60s");
+    let stage = stage.variable("ENDCAP_REDIS__DEADLINE", "20ms").variable("ENDCAP_REDIS__BREAKER_FAILURES", "100");
+    let mut stage = stage.start().await;
+    for node in [0, 1] {
+        stage.settled(node).await;
+    }
+    stage.redis().pause();
+    let hold = stage.origin.hold(LIST);
+    let readers: Vec<_> = (0..60).map(|n| stage.begin_on(n % 2, LIST)).collect();
+    let late = [("result", "l2_timeout")];
+    for node in [0, 1] {
+        stage.metric_reaches(node, "endcap_l2_reads_total", &late, 1.0).await;
+        // Who comes alone goes on alone. Its look-up began after the crowd asked for its lease, and it is over.
+        assert_eq!(stage.get_from(node, "/store/products/prod_1").await.detail(), "miss");
+    }
+    assert_eq!((stage.origin.count(LIST), stage.origin.total()), (0, 2));
+    stage.redis().resume();
+    hold.arrived(1).await;
+    hold.release();
+    for reader in readers {
+        assert_eq!(within(reader).await.unwrap().version(), 1);
+    }
+    assert_eq!(stage.origin.count(LIST), 1);
+}
+
 #[tokio::test]
 async fn a_holder_that_died_is_not_waited_for_for_ever() {
     let stage = Stage::new().redis().await.nodes(2).variable("ENDCAP_REDIS__LEASE_WAIT", "100ms").start().await;

@@ -100,6 +100,7 @@ pub(crate) fn settings(topology: Topology, namespace: &str) -> RedisSettings {
         connections: 2,
         connect_timeout: Duration::from_secs(5),
         deadline: Duration::from_secs(5),
+        lease_deadline: Duration::from_secs(5),
         append_deadline: Duration::from_secs(5),
         wait_replicas: 0,
         wait_timeout: Duration::from_secs(1),

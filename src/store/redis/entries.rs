@@ -29,6 +29,8 @@ pub(super) struct Entries {
     connections: usize,
     next: AtomicUsize,
     deadline: Duration,
+    /// A crowd waits for one lease, and may be why it comes late: it has more time than a look-up.
+    lease_deadline: Duration,
     /// Nobody waits for a write, and a large one is slow without Redis being sick: it has more time.
     write_deadline: Duration,
     breaker: Mutex<Breaker>,
@@ -43,6 +45,7 @@ impl Entries {
             connections: settings.connections.max(1),
             next: AtomicUsize::new(0),
             deadline: settings.deadline,
+            lease_deadline: settings.lease_deadline.max(settings.deadline),
             write_deadline: settings.append_deadline,
             breaker: Mutex::new(Breaker::new(settings.breaker_failures, settings.breaker_open)),
             clock,
@@ -50,9 +53,18 @@ impl Entries {
     }
 
     pub(super) async fn get(&self, key: KeyHash) -> Result<Option<Bytes>, StoreError> {
+        self.get_within(self.deadline, key).await
+    }
+
+    /// As [`Entries::get`], with the patience of a lease.
+    pub(super) async fn landed(&self, key: KeyHash) -> Result<Option<Bytes>, StoreError> {
+        self.get_within(self.lease_deadline, key).await
+    }
+
+    async fn get_within(&self, deadline: Duration, key: KeyHash) -> Result<Option<Bytes>, StoreError> {
         let mut command = redis::cmd("GET");
         command.arg(self.entry(key));
-        Ok(self.spared::<Option<Vec<u8>>>(key, command).await?.map(Bytes::from))
+        Ok(self.spared::<Option<Vec<u8>>>(key, command, deadline).await?.map(Bytes::from))
     }
 
     pub(super) async fn put(&self, key: KeyHash, value: &[u8], ttl: Duration) -> Result<(), StoreError> {
@@ -68,19 +80,19 @@ impl Entries {
     pub(super) async fn remove(&self, key: KeyHash) -> Result<(), StoreError> {
         let mut command = redis::cmd("DEL");
         command.arg(self.entry(key));
-        self.spared::<i64>(key, command).await.map(drop)
+        self.spared::<i64>(key, command, self.deadline).await.map(drop)
     }
 
     pub(super) async fn lease(&self, key: KeyHash, token: LeaseToken, ttl: Duration) -> Result<bool, StoreError> {
         let mut command = redis::cmd("SET");
         command.arg(self.lease_key(key)).arg(holder(token)).arg("NX").arg("PX").arg(millis(ttl).max(1));
-        Ok(self.spared::<Option<String>>(key, command).await?.is_some())
+        Ok(self.spared::<Option<String>>(key, command, self.lease_deadline).await?.is_some())
     }
 
     pub(super) async fn leased(&self, key: KeyHash) -> Result<Lease, StoreError> {
         let mut command = redis::cmd("GET");
         command.arg(self.lease_key(key));
-        Ok(match self.spared::<Option<Vec<u8>>>(key, command).await? {
+        Ok(match self.spared::<Option<Vec<u8>>>(key, command, self.lease_deadline).await? {
             None => Lease::Free,
             Some(holder) if holder == VAIN.as_bytes() => Lease::Vain,
             Some(_) => Lease::Held,
@@ -99,7 +111,7 @@ impl Entries {
         if let Some(vain) = vain {
             command.arg(VAIN).arg(millis(vain).max(1));
         }
-        self.spared::<i64>(key, command).await.map(drop)
+        self.spared::<i64>(key, command, self.lease_deadline).await.map(drop)
     }
 
     // The braces put an entry and its lease into one slot of a cluster, and so on one server; a variant's lease is
@@ -117,11 +129,11 @@ impl Entries {
     }
 
     /// A command that somebody waits for: bounded, and spared while the breaker is open.
-    async fn spared<T: FromRedisValue>(&self, key: KeyHash, command: Cmd) -> Result<T, StoreError> {
+    async fn spared<T: FromRedisValue>(&self, key: KeyHash, command: Cmd, deadline: Duration) -> Result<T, StoreError> {
         if !self.breaker().admits(self.clock.now()) {
             return Err(StoreError::Open);
         }
-        let outcome = self.ask(key, command, self.deadline).await;
+        let outcome = self.ask(key, command, deadline).await;
         match &outcome {
             // A server that refuses is alive: only silence and broken connections count.
             Ok(_) | Err(StoreError::Server(_) | StoreError::Refused(..) | StoreError::Unreplicated(_)) => {

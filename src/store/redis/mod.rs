@@ -60,6 +60,8 @@ pub struct RedisSettings {
     pub connect_timeout: Duration,
     /// An entry must come within this time.
     pub deadline: Duration,
+    /// What is asked about a lease must be answered within this time.
+    pub lease_deadline: Duration,
     /// A line must be in the log within this time.
     pub append_deadline: Duration,
     /// Replicas that must have a line before it counts as appended.
@@ -163,6 +165,10 @@ impl SharedStore for RedisStore {
 
     fn lease(&self, key: KeyHash, token: LeaseToken, ttl: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {
         self.entries.lease(key, token, ttl).boxed()
+    }
+
+    fn landed(&self, key: KeyHash) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        self.entries.landed(key).boxed()
     }
 
     fn leased(&self, key: KeyHash) -> BoxFuture<'_, Result<Lease, StoreError>> {

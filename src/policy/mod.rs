@@ -31,3 +31,8 @@ pub mod tags;
 pub mod time;
 pub mod variant;
 pub mod webhook;
+
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod laws;

@@ -74,18 +74,39 @@ impl Fill {
     }
 
     async fn ask_origin(&self, job: &Job, own: Own) -> Landed {
+        let (began, answer) = match self.send(job).await {
+            Ok(answered) => answered,
+            Err(landed) => return landed,
+        };
+        let is_about = |previous: &Arc<Entry>| exchange::confirms(previous, answer.headers());
+        if answer.status() != StatusCode::NOT_MODIFIED || job.previous.as_ref().is_none_or(is_about) {
+            return self.judge_answer(job, began, answer, own).await;
+        }
+        // It renews nothing that is stored here: what it is about is asked for whole.
+        let whole = Job { previous: None, ..job.clone() };
+        match self.send(&whole).await {
+            Ok((began, answer)) => self.judge_answer(&whole, began, answer, own).await,
+            Err(landed) => landed,
+        }
+    }
+
+    /// Asks the origin once.
+    ///
+    /// # Errors
+    /// There is no answer; that is what the flight lands.
+    async fn send(&self, job: &Job) -> Result<(Began, Response<OriginBody>), Landed> {
         // Before the origin is asked: a purge from here on may be missing in its answer.
         let began = Began { as_of: self.purges.applied(), at: self.clock.now() };
         let view = job.key.view().expect("a key that a request was given can be read");
         let Some(mut request) = exchange::fill_request(&view, &job.forwarded, job.previous.as_deref()) else {
-            return self.failed(job, began.as_of, StatusCode::BAD_GATEWAY, "fill_request", None);
+            return Err(self.failed(job, began.as_of, StatusCode::BAD_GATEWAY, "fill_request", None));
         };
         request.extensions_mut().insert(job.interim.clone());
         let outcome = self.origin.send(request.map(|()| Body::Empty), Purpose::Fill).await;
         self.metrics.origin_answered(&job.rule, began.at, self.clock.now(), outcome.as_ref().map(Response::status));
         match outcome {
-            Ok(answer) => self.judge_answer(job, began, answer, own).await,
-            Err(error) => self.origin_failed(job, began.as_of, &error),
+            Ok(answer) => Ok((began, answer)),
+            Err(error) => Err(self.origin_failed(job, began.as_of, &error)),
         }
     }
 

@@ -77,17 +77,30 @@ pub fn fill_request(key: &KeyView<'_>, forwarded: &HeaderMap, previous: Option<&
     // The origin is asked for the plain form, unless the rule leaves that to the client and it has a wish.
     headers.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
     headers.insert(header::VIA, HeaderValue::from_static("1.1 endcap"));
-    if let Some(previous) = previous {
-        let stored = previous.fields.to_map();
-        if let Some(etag) = stored.get(header::ETAG) {
-            headers.insert(header::IF_NONE_MATCH, etag.clone());
-        } else if let Some(modified) = stored.get(header::LAST_MODIFIED)
-            && (previous.seen.purged() == Purged::No || is_strong(&stored))
-        {
-            headers.insert(header::IF_MODIFIED_SINCE, modified.clone());
-        }
-    }
+    headers.extend(previous.and_then(condition));
     Some(request)
+}
+
+/// What a fill asks about an entry, if it has something to ask by.
+fn condition(previous: &Entry) -> Option<(HeaderName, HeaderValue)> {
+    let stored = previous.fields.to_map();
+    if let Some(etag) = stored.get(header::ETAG) {
+        return Some((header::IF_NONE_MATCH, etag.clone()));
+    }
+    let modified = stored.get(header::LAST_MODIFIED)?;
+    let is_told_apart = previous.seen.purged() == Purged::No || is_strong(&stored);
+    is_told_apart.then(|| (header::IF_MODIFIED_SINCE, modified.clone()))
+}
+
+/// Whether a 304 with these fields is about the entry that was asked about: an entity tag, if it has one, is the
+/// entry's (RFC 9111 §4.3.4). A 304 that nobody asked for is about nothing.
+pub fn confirms(previous: &Entry, fresh: &HeaderMap) -> bool {
+    let opaque = |tag: &HeaderValue| tag.as_bytes().strip_prefix(b"W/").unwrap_or(tag.as_bytes()).to_vec();
+    match (condition(previous), fresh.get(header::ETAG)) {
+        (None, _) => false,
+        (Some((name, asked)), Some(tag)) => name == header::IF_NONE_MATCH && opaque(&asked) == opaque(tag),
+        (Some(_), None) => true,
+    }
 }
 
 /// Whether a `Last-Modified` tells two versions of one second apart: it lies a second or more before the `Date`

@@ -8,6 +8,7 @@ mod stage;
 
 mod blind;
 mod by_the_book;
+mod by_the_table;
 mod contract;
 mod cors;
 mod failures;

@@ -1,0 +1,149 @@
+//! RFC mode on the wire, row by row from the RFCs' text: what is asked again, what is served, and with which fields.
+
+use crate::stage::{Answer, Stage};
+
+/// A route that leaves everything to the origin's own words.
+const RFC: &str = "[route.rfc]\npaths = [\"/{path*}\"]\npolicy = \"origin\"\nkey = \"url\"\nforward = [\"*\"]\ncontent_type = \"*\"\n\
+    trust = [\"cookies\", \"errors\"]\n";
+
+/// What becomes of a second request, so many seconds after the first.
+#[tokio::test]
+async fn the_second_request() {
+    let stage = Stage::new().config(RFC).start().await;
+    let cc = "cache-control";
+    let cdn = "cdn-cache-control";
+    for (n, (status, fields, seconds, expected, why)) in [
+        // Large ages and lifetimes (RFC 9111 §1.2.2, §4.2.3).
+        (200, &[(cc, "max-age=3600"), ("age", "1800")][..], 1799, "hit", "half its life was over"),
+        (200, &[(cc, "max-age=3600"), ("age", "1800")], 1800, "miss", "and now all of it"),
+        (200, &[(cc, "max-age=3600"), ("age", "3600")], 0, "miss", "over when it came"),
+        (200, &[(cc, "max-age=3600"), ("age", "2147483647")], 0, "miss", "68 years"),
+        (200, &[(cc, "max-age=3600"), ("age", "2147483648")], 0, "miss", "beyond 31 bits"),
+        (200, &[(cc, "max-age=3600"), ("age", "99999999999999999999")], 0, "miss", "beyond all bits"),
+        (200, &[(cc, "max-age=99999999999999999999")], 1_000_000_000, "hit", "a lifetime beyond all bits"),
+        (200, &[(cc, "max-age=3600, s-maxage=1"), ("age", "2")], 0, "miss", "§5.2.2.10"),
+        // RFC 9213.
+        (200, &[(cdn, "max-age=10"), (cc, "max-age=1")], 5, "hit", "the targeted field counts"),
+        (200, &[(cdn, "max-age=1"), (cc, "max-age=10")], 5, "miss", "also where it is shorter"),
+        (200, &[(cdn, "max-age=10"), ("age", "6"), (cc, "no-store")], 5, "miss", "Age counts there too"),
+        (200, &[(cdn, "max-age=10, must-revalidate, foo=(1 2)")], 5, "hit", "what is unknown there is ignored"),
+        (200, &[(cdn, "no-cache"), (cc, "max-age=10"), ("etag", "\"1\"")], 0, "renewed", "its no-cache is asked about"),
+        (200, &[(cdn, "private"), (cc, "max-age=10")], 0, "pass.marker", "its private is one client's"),
+        (200, &[(cdn, "foo"), ("expires", "Thu, 01 Jan 2099 00:00:00 GMT")], 0, "miss", "beside it Expires is silent"),
+        // RFC 5861 §3.
+        (200, &[(cc, "max-age=1, stale-while-revalidate=10")], 10, "stale", "within the window"),
+        (200, &[(cc, "max-age=1, stale-while-revalidate=10")], 11, "miss", "after it"),
+        (
+            200,
+            &[(cc, "max-age=1, stale-while-revalidate=10"), ("age", "5")],
+            6,
+            "miss",
+            "which is no longer for its age",
+        ),
+        (200, &[(cc, "max-age=1, stale-while-revalidate=10, must-revalidate")], 2, "miss", "RFC 9111 §5.2.2.2"),
+        // §5.2.2.3.
+        (200, &[(cc, "max-age=10, no-store, must-understand")], 0, "hit", "a status that is understood"),
+        (404, &[(cc, "max-age=10, no-store, must-understand")], 0, "hit", "another"),
+        (299, &[(cc, "max-age=10, must-understand")], 0, "miss", "one that nobody knows"),
+        (599, &[(cc, "max-age=10, must-understand")], 0, "failed.origin_status", "another"),
+        (299, &[(cc, "max-age=10")], 0, "hit", "§4: without it a lifetime is enough"),
+        (599, &[(cc, "max-age=10")], 0, "hit", "likewise"),
+        (200, &[(cc, "no-store, must-understand")], 0, "miss", "without a lifetime there is nothing to serve"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/{n}");
+        let mut answer = Answer::status(status);
+        for (name, value) in fields {
+            answer = answer.header(name, value);
+        }
+        stage.origin.answer(&path, answer);
+        stage.get(&path).await;
+        stage.advance_secs(seconds);
+        assert_eq!(stage.get(&path).await.detail(), expected, "{status} {fields:?} after {seconds} s: {why}");
+    }
+}
+
+/// Which fields a 304 replaces (RFC 9111 §3.2, §4.3.4).
+#[tokio::test]
+async fn a_304_renews_fields() {
+    let stage = Stage::new().config(RFC).start().await;
+    for (n, (name, stored, fresh, expected, why)) in [
+        ("x-a", "1", "2", "2", "any field"),
+        ("x-a", "", "2", "2", "also one that is new"),
+        ("content-language", "de", "en", "en", "§3.2 excepts few"),
+        ("content-security-policy", "a", "b", "b", "what protects has to be the newest"),
+        ("vary", "foo", "foo, bar", "foo, bar", "also what selects"),
+        ("set-cookie", "a=1", "a=2", "a=2", "on a route that trusts the origin's word"),
+        ("content-type", "a/b", "c/d", "c/d", "on a route that stores every type"),
+        ("content-length", "1", "99", "1", "§3.2: it is the length of what is stored"),
+        ("content-encoding", "", "gzip", "", "what is stored is not coded anew"),
+        ("content-range", "", "bytes 0-0/9", "", "nor becomes a part"),
+        ("connection", "", "x-b", "", "§3.1: what is for one hop"),
+        ("cache-control", "max-age=1", "max-age=100", "max-age=100", "the new lifetime counts"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/{n}");
+        let plain =
+            |answer: Answer| if name == "cache-control" { answer } else { answer.header("cache-control", "max-age=1") };
+        let mut answer = plain(Answer::json("1")).header("etag", "\"1\"");
+        if !stored.is_empty() && name != "content-length" && name != "content-type" {
+            answer = answer.header(name, stored);
+        }
+        stage.origin.answer(&path, answer);
+        stage.get(&path).await;
+        stage.advance_secs(2);
+        let control = if name == "cache-control" { "" } else { "cache-control: max-age=100\r\n" };
+        let renewal = format!("HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\n{control}{name}: {fresh}\r\n\r\n");
+        stage.origin.answer(&path, Answer::raw(renewal));
+        for detail in ["renewed", "hit"] {
+            let reply = stage.get(&path).await;
+            assert_eq!((reply.detail(), reply.text()), (detail.to_owned(), "1".to_owned()), "{name}: {why}");
+            assert_eq!(reply.field(name), expected, "{name}, {detail}: {why}");
+        }
+        stage.advance_secs(50);
+        assert_eq!(stage.get(&path).await.detail(), "hit", "{name}: its lifetime began anew");
+    }
+}
+
+/// RFC 9111 §4.3.4: a 304 with another entity tag, or that nobody asked for, must not be used.
+#[tokio::test]
+async fn a_304_about_another_version_renews_nothing() {
+    let stage = Stage::new().config(RFC).start().await;
+    let modified = ("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT");
+    for (n, (validator, said, expected)) in [
+        (Some(("etag", "\"1\"")), "etag: \"1\"\r\n", "renewed"),
+        (Some(("etag", "\"1\"")), "etag: W/\"1\"\r\n", "renewed"),
+        (Some(("etag", "W/\"1\"")), "", "renewed"),
+        (Some(("etag", "\"1\"")), "etag: \"2\"\r\n", "miss"),
+        (Some(modified), "", "renewed"),
+        (Some(modified), "etag: \"2\"\r\n", "miss"),
+        (None, "", "miss"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/{n}");
+        // A server that does not look at the condition, and says the new one where there is none.
+        let renewal = format!("HTTP/1.1 304 Not Modified\r\n{said}\r\n");
+        let first = Answer::json("1").header("cache-control", "max-age=1, stale-if-error=100");
+        stage.origin.answer(&path, validator.map_or(first.clone(), |(name, value)| first.clone().header(name, value)));
+        stage.get(&path).await;
+        stage.advance_secs(2);
+        let asked = std::sync::atomic::AtomicBool::new(false);
+        stage.origin.respond(&path, move |_| {
+            let is_again = asked.swap(true, std::sync::atomic::Ordering::SeqCst);
+            if is_again { Answer::json("2") } else { Answer::raw(renewal.clone()) }
+        });
+        let reply = stage.get(&path).await;
+        let text = if expected == "renewed" { "1" } else { "2" };
+        assert_eq!((reply.status, reply.detail(), reply.text()), (200, expected.into(), text.into()), "{n}: {said}");
+        if expected == "miss" {
+            let seen = stage.origin.last();
+            assert_eq!((seen.field("if-none-match"), seen.field("if-modified-since")), ("", ""), "{n}");
+        }
+    }
+}

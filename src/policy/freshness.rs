@@ -191,9 +191,9 @@ mod tests {
 
     fn entry(name: &'static str, is_own: bool) -> Entry {
         Entry {
-            key: bytes::Bytes::from_static(name.as_bytes()),
+            key: name.as_bytes().into(),
             status: http::StatusCode::OK,
-            headers: http::HeaderMap::new(),
+            fields: crate::policy::fields::Fields::default(),
             body: bytes::Bytes::new(),
             tags: Box::default(),
             lifetime: life(),
@@ -201,7 +201,6 @@ mod tests {
             began: NOW,
             is_own,
             seen: crate::policy::entry::Seen::default(),
-            head: std::sync::OnceLock::new(),
         }
     }
 

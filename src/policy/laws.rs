@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::cache_control::CacheControl;
 use super::conditional;
 use super::entry::Lifetime;
-use super::freshness::{self, Verdict};
+use super::freshness::{self, Trust, Verdict};
 use super::key::Key;
 use super::lifetime::{self, Exchanged};
 use super::purge::Purged;
@@ -212,14 +212,14 @@ fn control() -> impl Strategy<Value = CacheControl> {
 /// Better is less.
 fn rank(verdict: Verdict) -> u8 {
     match verdict {
-        Verdict::Fresh => 0,
+        Verdict::Fresh | Verdict::Due => 0,
         Verdict::Stale(_) => 1,
         Verdict::Expired(_) => 2,
     }
 }
 
 fn judge(life: &Lifetime, after: u64) -> Verdict {
-    freshness::judge(life, Purged::No, NOW + Duration::from_secs(after))
+    freshness::judge(life, Purged::No, Trust::Full, NOW + Duration::from_secs(after))
 }
 
 proptest! {

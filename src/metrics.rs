@@ -12,6 +12,7 @@ use prometheus::{
 
 use crate::origin::OriginError;
 use crate::policy::classify::PassReason;
+use crate::policy::encoding::{Coding, Encoded};
 use crate::policy::outcome::Outcome;
 use crate::policy::purge::Mode;
 use crate::policy::refusal::Refusal;
@@ -44,6 +45,9 @@ pub struct Metrics {
     l2_writes: IntCounterVec,
     pub(crate) l2_writes_under_way: IntGauge,
     tags_collapsed: Vec<IntCounter>,
+    encodings: IntCounterVec,
+    /// By coding.
+    bytes_saved: [IntCounter; Coding::ALL.len()],
     purges: IntCounterVec,
     webhooks: IntCounterVec,
     connection_ends: IntCounterVec,
@@ -67,6 +71,7 @@ struct Gauges {
     ready: IntGauge,
     l1_entries: IntGauge,
     l1_bytes: IntGauge,
+    bytes_in_flight: IntGauge,
     flights: IntGauge,
     followers: IntGauge,
     purge_marks: IntGauge,
@@ -87,6 +92,8 @@ pub struct Readings {
     pub l1_entries: u64,
     /// Bytes in L1.
     pub l1_bytes: u64,
+    /// Bytes of bodies that fills hold and have not stored yet.
+    pub bytes_in_flight: usize,
     /// Fills under way.
     pub flights: usize,
     /// Requests waiting for another's fill.
@@ -170,6 +177,12 @@ impl Metrics {
             "Tags beyond an entry's bound that were replaced by the coarse tag of their kind, by route.",
             &["route"],
         );
+        let bytes_saved = counters(
+            &registry,
+            "endcap_bytes_saved_total",
+            "Bytes of bodies that were not sent because the client took them encoded, by encoding.",
+            &["encoding"],
+        );
         let leases = counters(
             &registry,
             "endcap_leases_total",
@@ -190,6 +203,14 @@ impl Metrics {
             bypass: PassReason::ALL.map(|reason| bypass.with_label_values(&[reason.as_str()])),
             origin_seconds: routes.iter().map(|route| origin_seconds.with_label_values(&[route])).collect(),
             tags_collapsed: routes.iter().map(|route| tags_collapsed.with_label_values(&[route])).collect(),
+            bytes_saved: Coding::ALL.map(|coding| bytes_saved.with_label_values(&[coding.as_str()])),
+            encodings: counters(
+                &registry,
+                "endcap_encodings_total",
+                "Bodies that were to be encoded: made, vain (hardly smaller), dropped (too many waited), gone \
+                 (replaced or evicted meanwhile) or failed.",
+                &["encoding", "result"],
+            ),
             rejected: counters(
                 &registry,
                 "endcap_rejected_requests_total",
@@ -287,6 +308,11 @@ impl Metrics {
                 ),
                 l1_entries: gauge(&registry, "endcap_l1_entries", "Keys known to L1."),
                 l1_bytes: gauge(&registry, "endcap_l1_bytes", "Bytes that L1 holds, bookkeeping included."),
+                bytes_in_flight: gauge(
+                    &registry,
+                    "endcap_in_flight_bytes",
+                    "Bytes of bodies that fills hold and have not stored yet; memory.in_flight bounds them.",
+                ),
                 flights: gauge(&registry, "endcap_flights", "Fills under way."),
                 followers: gauge(&registry, "endcap_followers", "Requests that wait for another request's fill."),
                 purge_marks: gauge(&registry, "endcap_purge_marks", "Purged tags that are remembered one by one."),
@@ -340,14 +366,29 @@ impl Metrics {
             self.origin_answers.with_label_values(&[answer]);
         }
         let failures = StoreError::REASONS;
-        for result in ["hit", "l2_absent", "l2_corrupt", "l2_version", "l2_foreign", "l2_size", "l2_rule", "l2_unready"]
-            .into_iter()
-            .chain(failures)
+        for result in [
+            "hit",
+            "l2_absent",
+            "l2_corrupt",
+            "l2_version",
+            "l2_foreign",
+            "l2_size",
+            "l2_rule",
+            "l2_unready",
+            "l2_in_flight",
+        ]
+        .into_iter()
+        .chain(failures)
         {
             self.l2_reads.with_label_values(&[result]);
         }
         for result in ["ok"].into_iter().chain(failures) {
             self.l2_writes.with_label_values(&[result]);
+        }
+        for coding in Coding::ALL {
+            for result in Encoded::ALL {
+                self.encodings.with_label_values(&[coding.as_str(), result.as_str()]);
+            }
         }
         for turn in ["leads", "served", "vain", "timeout", "error"] {
             self.leases.with_label_values(&[turn]);
@@ -452,6 +493,16 @@ impl Metrics {
         self.l2_writes.with_label_values(&[trouble.unwrap_or("ok")]).inc();
     }
 
+    /// A body was to be encoded.
+    pub(crate) fn encoded(&self, coding: Coding, became: Encoded) {
+        self.encodings.with_label_values(&[coding.as_str(), became.as_str()]).inc();
+    }
+
+    /// An encoded body was sent in place of a plain one that is so much larger.
+    pub(crate) fn saved(&self, coding: Coding, bytes: usize) {
+        self.bytes_saved[coding.index()].inc_by(bytes as u64);
+    }
+
     pub(crate) fn tags_collapsed(&self, rule: &Rule, count: usize) {
         self.tags_collapsed[rule.index].inc_by(count as u64);
     }
@@ -483,6 +534,7 @@ impl Metrics {
         gauges.ready.set(i64::from(readings.ready));
         gauges.l1_entries.set(i64::try_from(readings.l1_entries).unwrap_or(i64::MAX));
         gauges.l1_bytes.set(i64::try_from(readings.l1_bytes).unwrap_or(i64::MAX));
+        gauges.bytes_in_flight.set(number(readings.bytes_in_flight));
         gauges.flights.set(number(readings.flights));
         gauges.followers.set(number(readings.followers));
         gauges.purge_marks.set(number(readings.purge_marks));

@@ -23,6 +23,7 @@ use crate::ops::Ops;
 use crate::origin::{HttpOrigin, Origin, OriginSettings, PoolStats};
 use crate::policy::admission::HeadLimits;
 use crate::policy::cors::Cors;
+use crate::policy::encoding::Compression;
 use crate::policy::framing::HeadSizes;
 use crate::policy::purge::PurgeIndex;
 use crate::policy::webhook::WebhookSecret;
@@ -227,6 +228,12 @@ impl Parts {
             tasks.clone(),
             FillSettings {
                 object_max: config.memory.object_max,
+                in_flight: config.memory.in_flight,
+                compression: Compression {
+                    codings: config.compression.encodings.clone(),
+                    size_min: config.compression.size_min,
+                    types: Arc::clone(&config.compression.types),
+                },
                 pass_marker_ttl: config.cache.pass_marker_ttl,
                 error_ttl: config.cache.error_ttl,
                 jitter: config.cache.jitter,

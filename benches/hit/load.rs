@@ -10,7 +10,7 @@ use memchr::memmem::Finder;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::sample;
+use crate::wanted::Wanted;
 
 /// An answer's head is no longer.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -67,7 +67,12 @@ pub(crate) struct Load {
 
 impl Load {
     /// Opens the connections; nothing is asked yet.
-    pub(crate) fn connect(address: SocketAddr, size: usize, connections: usize, compare_every: u64) -> Result<Self> {
+    pub(crate) fn connect(
+        address: SocketAddr,
+        wanted: &Wanted,
+        connections: usize,
+        compare_every: u64,
+    ) -> Result<Self> {
         let poll = Poll::new()?;
         let connections = (0..connections)
             .map(|index| {
@@ -76,15 +81,15 @@ impl Load {
                 stream.set_nonblocking(true)?;
                 let mut stream = TcpStream::from_std(stream);
                 poll.registry().register(&mut stream, Token(index), Interest::READABLE)?;
-                let input = vec![0; HEAD_BYTES_MAX + size].into_boxed_slice();
+                let input = vec![0; HEAD_BYTES_MAX + wanted.body.len()].into_boxed_slice();
                 Ok(Connection { stream, input, filled: 0, expected: None, asked: now() })
             })
             .collect::<Result<_>>()?;
         Ok(Self {
             poll,
             connections,
-            request: sample::request(&address.to_string(), size),
-            body: sample::body(size),
+            request: wanted.request.clone(),
+            body: wanted.body.clone(),
             head_end: Finder::new(b"\r\n\r\n"),
             compare_every,
         })

@@ -13,6 +13,7 @@ mod load;
 mod measure;
 mod origin;
 mod sample;
+mod wanted;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::load::{Load, Until};
+use crate::wanted::Wanted;
 
 /// The allocator of the program that bare hyper is compared to.
 #[cfg(feature = "mimalloc")]
@@ -59,6 +61,9 @@ enum Role {
         connections: usize,
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
+        /// The encoding that is asked for; without it the plain list.
+        #[arg(long)]
+        accept_encoding: Option<String>,
         /// So many requests instead of a time.
         #[arg(long)]
         requests: Option<u64>,
@@ -81,9 +86,10 @@ fn main() -> Result<()> {
         }
         Some(Role::Hyper { size }) => bare_hyper::serve(listen()?, size)?,
         Some(Role::Origin) => origin::serve(&listen()?)?,
-        Some(Role::Load { address, size, connections, seconds, requests }) => {
+        Some(Role::Load { address, size, connections, seconds, accept_encoding, requests }) => {
             let until = requests.map_or(Until::Elapsed(Duration::from_secs_f64(seconds)), Until::Requests);
-            let outcome = Load::connect(address, size, connections, 1)?.run(until)?;
+            let wanted = Wanted::new(address, size, accept_encoding.as_deref())?;
+            let outcome = Load::connect(address, &wanted, connections, 1)?.run(until)?;
             say(&format!(
                 "{} answers, all right: {:.0} req/s, p50 {:.0} us, p90 {:.0} us, p99 {:.0} us, max {:.0} us",
                 outcome.requests,

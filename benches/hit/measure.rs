@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::cpu;
 use crate::load::{Load, Outcome, Until, now};
+use crate::wanted::Wanted;
 
 /// One answer in so many is compared byte by byte while the clock runs; all of them when it does not.
 const COMPARE_EVERY: u64 = 64;
@@ -29,10 +30,16 @@ pub(crate) struct Contender {
     address: SocketAddr,
 }
 
+impl Contender {
+    fn wanted(&self, plan: &Plan) -> Result<Wanted> {
+        Wanted::new(self.address, plan.size, self.name.split_once('+').map(|(_, encoding)| encoding))
+    }
+}
+
 impl FromStr for Contender {
     type Err = anyhow::Error;
 
-    /// `name=pid=address`.
+    /// `name=pid=address`; a name that ends in `+br` asks for that encoding.
     fn from_str(text: &str) -> Result<Self> {
         let parts: Vec<&str> = text.split('=').collect();
         let &[name, pid, address] = parts.as_slice() else { return Err(anyhow!("not name=pid=address: {text}")) };
@@ -110,20 +117,23 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
 /// Waits for the first right answer, then compares some more in full: now it is in the cache.
 fn verify(contender: &Contender, plan: &Plan) -> Result<()> {
     let deadline = now() + START;
-    loop {
-        let first = Load::connect(contender.address, plan.size, 1, 1).and_then(|mut load| load.run(Until::Requests(2)));
+    let wanted = loop {
+        let first = contender.wanted(plan).and_then(|wanted| {
+            Load::connect(contender.address, &wanted, 1, 1)?.run(Until::Requests(2))?;
+            Ok(wanted)
+        });
         match first {
-            Ok(_) => break,
+            Ok(wanted) => break wanted,
             Err(error) if now() > deadline => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
-    }
-    Load::connect(contender.address, plan.size, plan.connections, 1)?.run(Until::Requests(VERIFIED))?;
+    };
+    Load::connect(contender.address, &wanted, plan.connections, 1)?.run(Until::Requests(VERIFIED))?;
     Ok(())
 }
 
 fn turn(contender: &Contender, plan: &Plan) -> Result<Turn> {
-    let mut load = Load::connect(contender.address, plan.size, plan.connections, COMPARE_EVERY)?;
+    let mut load = Load::connect(contender.address, &contender.wanted(plan)?, plan.connections, COMPARE_EVERY)?;
     load.run(Until::Elapsed(Duration::from_secs_f64(plan.seconds / 5.0)))?;
     let before = cpu::used(contender.pid)?;
     let outcome = load.run(Until::Elapsed(Duration::from_secs_f64(plan.seconds)))?;
@@ -139,7 +149,8 @@ fn turn(contender: &Contender, plan: &Plan) -> Result<Turn> {
 /// A perf event for each request, where perf can count it.
 fn events(contender: &Contender, plan: &Plan, event: &str) -> Option<f64> {
     let pids: Vec<String> = cpu::tree(contender.pid).ok()?.iter().map(u32::to_string).collect();
-    let mut load = Load::connect(contender.address, plan.size, plan.connections, COMPARE_EVERY).ok()?;
+    let wanted = contender.wanted(plan).ok()?;
+    let mut load = Load::connect(contender.address, &wanted, plan.connections, COMPARE_EVERY).ok()?;
     load.run(Until::Requests(VERIFIED)).ok()?;
     let mut perf = Command::new("perf")
         .args(["stat", "-x", ",", "-e", event, "-p", &pids.join(",")])

@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-contenders="limit limit-again hyper endcap nginx nginx-sendfile"
+contenders="limit limit-again hyper endcap endcap+br nginx nginx-sendfile"
 sizes="1024 16384 148480"
 rounds=7 seconds=0.9 connections=32 event="" varnish="" out=benches/results/hit.txt
 server_core=0 load_core=1
@@ -33,7 +33,7 @@ contenders="$contenders $varnish"
 case " $contenders" in " limit "*) ;; *) echo "the first contender must be limit" >&2; exit 2 ;; esac
 
 fail() { echo "run.sh: $*" >&2; exit 1; }
-wants() { case " $contenders " in *" $1 "*) ;; *) false ;; esac; }
+wants() { case " $contenders " in *" $1 "* | *" $1+"*) ;; *) false ;; esac; }
 wants_nginx() { wants nginx || wants nginx-sendfile; }
 [ "$(uname)" = Linux ] || fail "reads /proc and pins with taskset: Linux only"
 [ "$(nproc)" -ge 2 ] || fail "needs two cores, one for the server and one for the load"
@@ -219,7 +219,8 @@ for size in $sizes; do
     case $name in
       limit*) serve "$name-$size" "$bench" limit --size "$size" ;;
       hyper) serve "$name-$size" "$bench" hyper --size "$size" ;;
-      *) for one in $running; do [ "${one%%=*}" = "$name" ] && field+=("$one"); done; continue ;;
+      # endcap+br is the same process, asked for br.
+      *) for one in $running; do [ "${one%%=*}" = "${name%%+*}" ] && field+=("$name=${one#*=}"); done; continue ;;
     esac
     own+=("$server")
     announced "$name-$size"
@@ -249,7 +250,7 @@ load_after=$(cut -d' ' -f1-3 /proc/loadavg)
   cat <<NOTES
 
 How: server on core $server_core, load on core $load_core, loopback, $connections kept connections, closed loop, one request out
-on each, no pipelining, identity encoding. $rounds rounds of ${seconds}s a contender, one after the other and round again; a
+on each, no pipelining, identity encoding but where a name says otherwise ("endcap+br": made once, sent as it is). $rounds rounds of ${seconds}s a contender, one after the other and round again; a
 ratio is between turns of one round. Given: median [min-max] over rounds. CPU is what the scheduler has charged to
 the server's process and its children, user and system: most of it is the kernel's TCP, the same for all.
 Every answer's status and length are checked, one body in 64 byte by byte, and all 2,000 before the clock runs.

@@ -5,17 +5,16 @@ pub(crate) const PATH: &str = "/store/bench/";
 
 /// What the storefront sends with each request.
 const HEAD: &str = "Accept: application/json\r\n\
-    Accept-Encoding: identity\r\n\
     User-Agent: storefront/2.4 (node)\r\n\
     x-publishable-api-key: pk_5ab1f3c07e6d4c2f9a8b7d6e5f40312c9be8a7d6c5b4a39281706f5e4d3c2b1a\r\n";
 
 /// A sentence to fill descriptions with.
 const PROSE: &str = "Reimagine the feeling of a classic piece of clothing, made of organic cotton. ";
 
-/// The request for the list of `size` bytes at `host`.
-pub(crate) fn request(host: &str, size: usize) -> Vec<u8> {
-    format!("GET {PATH}{size}?region_id=reg_01JAV7Z9QK3M5T8W2XEUROPE00 HTTP/1.1\r\nHost: {host}\r\n{HEAD}\r\n")
-        .into_bytes()
+/// The request for the list of `size` bytes at `host`, in one encoding.
+pub(crate) fn request(host: &str, size: usize, encoding: &str) -> Vec<u8> {
+    let target = format!("{PATH}{size}?region_id=reg_01JAV7Z9QK3M5T8W2XEUROPE00");
+    format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{HEAD}Accept-Encoding: {encoding}\r\n\r\n").into_bytes()
 }
 
 /// A list of products in exactly `size` bytes of JSON: up to twelve of them, as on a page of the

@@ -12,6 +12,7 @@ use endcap::fill::{Fill, FillSettings, Filled, Landed};
 use endcap::interim::Interim;
 use endcap::metrics::Metrics;
 use endcap::origin::{Origin, OriginBody, OriginError, Purpose};
+use endcap::policy::encoding::Compression;
 use endcap::policy::entry::Entry;
 use endcap::policy::key::Key;
 use endcap::policy::purge::{Marked, Mode, Purge, PurgeIndex, PurgeSeq};
@@ -77,6 +78,8 @@ impl Shelf {
             Tasks::new(),
             FillSettings {
                 seed: 1,
+                compression: Compression::default(),
+                in_flight: 8 << 20,
                 object_max: 1 << 20,
                 pass_marker_ttl: Duration::from_secs(1),
                 error_ttl: Duration::from_secs(1),

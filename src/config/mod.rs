@@ -38,6 +38,7 @@ pub use self::endpoint::Upstream;
 pub use self::load::Loaded;
 pub use self::redis::{Redis, RedisServer, RedisTls};
 pub use self::secret::Secret;
+use crate::policy::encoding::Coding;
 use crate::policy::route::{Patterns, Routes};
 use crate::policy::webhook::{self, EventRule};
 
@@ -58,6 +59,8 @@ pub struct Config {
     pub cache: Cache,
     /// The tier in memory.
     pub memory: Memory,
+    /// What is sent encoded.
+    pub compression: Compression,
     /// The shared tier and log; `None` runs on memory alone.
     pub redis: Option<Redis>,
     /// The purge log.
@@ -239,11 +242,43 @@ pub struct Memory {
     pub capacity: u64,
     /// Bytes of the largest answer that is stored: at most a quarter of `capacity`.
     pub object_max: usize,
+    /// Bytes of answers that are being read and not stored yet, all together: at least `object_max`.
+    pub in_flight: usize,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { capacity: 256 << 20, object_max: 16 << 20 }
+        Self { capacity: 256 << 20, object_max: 16 << 20, in_flight: 128 << 20 }
+    }
+}
+
+/// What is sent encoded, to those who take it.
+#[derive(Clone, Debug)]
+pub struct Compression {
+    /// The encodings; none leaves all bodies as they are.
+    pub encodings: Vec<Coding>,
+    /// Bytes of the smallest body that is encoded.
+    pub size_min: usize,
+    /// The media types that shrink, in lower case.
+    pub types: Arc<Patterns>,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        let types = [
+            "text/*",
+            "application/json",
+            "application/ld+json",
+            "application/manifest+json",
+            "application/problem+json",
+            "application/vnd.api+json",
+            "application/javascript",
+            "application/xml",
+            "application/atom+xml",
+            "application/rss+xml",
+            "image/svg+xml",
+        ];
+        Self { encodings: Coding::ALL.to_vec(), size_min: 1 << 10, types: Arc::new(Patterns::new(types)) }
     }
 }
 

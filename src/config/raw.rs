@@ -16,6 +16,7 @@ use super::shape::{Shape, Shaped, tables};
 use super::text::{Text, Textual, words};
 use super::units::{Namespace, ParamName, Size, Wildcard};
 use super::{LogFormat, LogLevel, RequestLog};
+use crate::policy::encoding::Coding;
 use crate::policy::route::{HeaderKind, KeyBy, PathPattern, Policy, QueryKind, Template, UnknownQuery};
 
 tables! {
@@ -30,6 +31,7 @@ tables! {
         origin: Origin,
         cache: Cache,
         memory: Memory,
+        compression: Compression,
         redis: Redis,
         purge: Purge,
         log: Log,
@@ -89,6 +91,13 @@ tables! {
     Memory {
         capacity: Text<Size>,
         object_max: Text<Size>,
+        in_flight: Text<Size>,
+    }
+
+    Compression {
+        encodings: Vec<Text<Coding>>,
+        size_min: Text<Size>,
+        types: Vec<Text<Wildcard>>,
     }
 
     Redis {
@@ -235,6 +244,11 @@ words! {
         "cookies" = Trusted::Cookies,
         "errors" = Trusted::Errors,
         "heuristics" = Trusted::Heuristics,
+    }
+    Coding {
+        "br" = Coding::Br,
+        "zstd" = Coding::Zstd,
+        "gzip" = Coding::Gzip,
     }
     Policy {
         "override" = Policy::Override,

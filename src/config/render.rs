@@ -35,6 +35,7 @@ impl Config {
             origin,
             cache,
             memory,
+            compression,
             redis,
             purge,
             log,
@@ -87,7 +88,16 @@ impl Config {
                 error_ttl: some(cache.error_ttl),
                 tracking: wildcards(&cache.tracking),
             }),
-            memory: Some(raw::Memory { capacity: some(Size(memory.capacity)), object_max: size(memory.object_max) }),
+            memory: Some(raw::Memory {
+                capacity: some(Size(memory.capacity)),
+                object_max: size(memory.object_max),
+                in_flight: size(memory.in_flight),
+            }),
+            compression: Some(raw::Compression {
+                encodings: list(compression.encodings.iter().copied()),
+                size_min: size(compression.size_min),
+                types: wildcards(&compression.types),
+            }),
             redis: redis.as_ref().map(Redis::to_raw),
             purge: Some(raw::Purge {
                 soft_grace: some(purge.soft_grace),

@@ -14,7 +14,7 @@ use super::routes;
 use super::shape::Path;
 use super::text::{Text, Textual};
 use super::units::Size;
-use super::{Cache, Config, Cors, Listen, Log, Memory, Ops, Origin, Purge};
+use super::{Cache, Compression, Config, Cors, Listen, Log, Memory, Ops, Origin, Purge};
 use crate::policy::route::Patterns;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -32,6 +32,7 @@ pub(super) fn config(raw: Raw, layers: &Layers<'_>, problems: Vec<Problem>) -> R
     let origin = origin(raw.origin.unwrap_or_default(), &mut check);
     let cache = cache(raw.cache.unwrap_or_default(), &mut check);
     let memory = memory(raw.memory.unwrap_or_default(), &mut check);
+    let compression = compression(raw.compression.unwrap_or_default(), &mut check);
     let redis = raw.redis.and_then(|raw| redis::redis(raw, &mut check));
     let purge = purge(raw.purge.unwrap_or_default(), &mut check);
     redis::check_waits(redis.as_ref(), purge.ack_timeout, &mut check);
@@ -60,6 +61,7 @@ pub(super) fn config(raw: Raw, layers: &Layers<'_>, problems: Vec<Problem>) -> R
             origin,
             cache,
             memory,
+            compression,
             redis,
             purge,
             log,
@@ -169,7 +171,11 @@ fn memory(raw: raw::Memory, check: &mut Checker<'_, '_>) -> Memory {
         let object_max = raw.object_max.map(|text| text.0);
         let default = Size(default.object_max as u64);
         let object_max = check.within(at, "object_max", object_max, default, Size(1), Size(1 << 30));
-        return Memory { capacity: 0, object_max: object_max.len() };
+        return Memory {
+            capacity: 0,
+            object_max: object_max.len(),
+            in_flight: in_flight(raw.in_flight, object_max, check),
+        };
     }
     let capacity = raw.capacity.map(|text| text.0);
     let capacity = check.within(at, "capacity", capacity, Size(default.capacity), Size(1 << 20), Size(1 << 50));
@@ -189,7 +195,32 @@ fn memory(raw: raw::Memory, check: &mut Checker<'_, '_>) -> Memory {
         Some(Text(given)) => check.within(at, "object_max", Some(given), given, Size(1), quarter),
         None => Size(default.object_max as u64).min(quarter),
     };
-    Memory { capacity: capacity.0, object_max: object_max.len() }
+    Memory {
+        capacity: capacity.0,
+        object_max: object_max.len(),
+        in_flight: in_flight(raw.in_flight, object_max, check),
+    }
+}
+
+/// The default gives way to a large object; a given value must have room for one.
+fn in_flight(given: Option<Text<Size>>, object_max: Size, check: &mut Checker<'_, '_>) -> usize {
+    let default = Size(Memory::default().in_flight as u64).max(object_max);
+    let given = given.map(|text| text.0);
+    check.within(&Path::of(&["memory"]), "in_flight", given, default, object_max, Size(1 << 50)).len()
+}
+
+fn compression(raw: raw::Compression, check: &mut Checker<'_, '_>) -> Compression {
+    let at = &Path::of(&["compression"]);
+    let default = Compression::default();
+    Compression {
+        encodings: raw.encodings.map_or(default.encodings, |codings| plain(Some(codings), |coding| coding)),
+        // A body of less takes one packet either way.
+        size_min: check.bytes(at, "size_min", raw.size_min, default.size_min, 1, 1 << 30),
+        types: match raw.types {
+            Some(types) => Arc::new(Patterns::new(types.into_iter().map(|media| media.0.0.to_ascii_lowercase()))),
+            None => default.types,
+        },
+    }
 }
 
 fn purge(raw: raw::Purge, check: &mut Checker<'_, '_>) -> Purge {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::lease::Turn;
 use super::reading::{Read, for_one, read};
@@ -14,7 +14,6 @@ use crate::body::Body;
 use crate::origin::{Framing, OriginBody, Purpose};
 use crate::policy::cache_control::CacheControl;
 use crate::policy::entry::Entry;
-use crate::policy::exchange;
 use crate::policy::freshness::Verdict;
 use crate::policy::hop_by_hop;
 use crate::policy::key::Key;
@@ -24,6 +23,7 @@ use crate::policy::route::{Policy, Rule};
 use crate::policy::storable::{self, Admission, ShareOnce, Unshareable};
 use crate::policy::tags::{TAGS_MAX, Tags};
 use crate::policy::time::Timestamp;
+use crate::policy::{etag, exchange};
 use crate::store::l1::Slot;
 use crate::store::{LeaseToken, StoreError};
 use crate::tasks::Tasks;
@@ -161,14 +161,13 @@ impl Fill {
             }
             _ => {}
         }
-        let body = match read(body, self.settings.object_max).await {
-            Ok(Read::Whole(body)) => body,
-            Ok(Read::TooLarge(_)) if is_failure => {
+        // The share of the budget is held until the answer has landed.
+        let (body, _share) = match read(body, self.settings.object_max, &self.budget).await {
+            Ok(Read::Whole(body, share)) => (body, share),
+            Ok(Read::Streams(..)) if is_failure => {
                 return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, None);
             }
-            Ok(Read::TooLarge(body)) => {
-                return self.unshareable(job, began.as_of, Unshareable::TooLarge, head, body, own);
-            }
+            Ok(Read::Streams(why, body)) => return self.unshareable(job, began.as_of, why, head, body, own),
             Err(error) => return self.origin_failed(job, began.as_of, &error),
         };
         if !control.no_cache_fields.is_empty() {
@@ -183,12 +182,12 @@ impl Fill {
                 head.headers.remove(name);
             }
         }
-        let (tags, readable) = tags(job, &head.headers, &body, once.is_none()).await;
-        if !readable {
+        let examined = examine(job, head.status, &head.headers, &body, once.is_none()).await;
+        if !examined.is_readable {
             // What it shows cannot be known, so no purge could find it.
             once.get_or_insert(ShareOnce::Untaggable);
         }
-        let (tags, collapsed) = tags.finish(TAGS_MAX);
+        let (tags, collapsed) = examined.tags.finish(TAGS_MAX);
         self.metrics.tags_collapsed(&job.rule, collapsed);
         let seen = self.purges.judge(&tags, began.as_of);
         let key = job.stored_under(&head.headers);
@@ -198,17 +197,25 @@ impl Fill {
             once.get_or_insert(ShareOnce::NoLifetime);
         }
         let lasts = once.is_none() && !is_failure;
+        let compression = self.encoder.compression();
+        let is_encodable = lasts && compression.suits(&job.rule, head.status, &head.headers, &control, body.len());
+        let own_etag = examined.own_etag.filter(|_| lasts);
+        let has_own_etag = own_etag.is_some();
+        head.headers.extend(own_etag.map(|etag| (header::ETAG, etag)));
         let entry = Arc::new(Entry {
             key: key.text().into(),
             status: head.status,
-            fields: exchange::stored_fields(&job.rule, head.headers, &body, now, lasts),
+            fields: exchange::stored_fields(&job.rule, head.headers, &body, now, lasts, is_encodable),
             body,
             tags,
             lifetime,
             as_of: began.as_of,
             began: began.at,
             is_own: true,
+            has_own_etag,
+            is_encodable,
             seen,
+            forms: examined.same.filter(|_| is_encodable).map(|same| same.forms.carried()).unwrap_or_default(),
         });
         if is_failure {
             return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, Some(entry));
@@ -223,7 +230,7 @@ impl Fill {
     }
 
     /// A 304: the body stands, as of when it was asked about, not later.
-    fn renew(&self, job: &Job, began: Began, previous: &Entry, fresh: &http::HeaderMap) -> Landed {
+    fn renew(&self, job: &Job, began: Began, previous: &Entry, fresh: &HeaderMap) -> Landed {
         let now = self.clock.now();
         let mut headers = exchange::renewed_headers(&job.rule, &previous.fields.to_map(), fresh);
         // Where the rule's own Cache-Control is stored, only what is said now is the origin's.
@@ -231,6 +238,7 @@ impl Fill {
         for name in &control.no_cache_fields {
             headers.remove(name);
         }
+        let is_encodable = previous.is_encodable && !control.no_transform;
         let status = previous.status;
         let exchanged = Exchanged { asked: began.at, answered: now };
         // What a 304 leaves out stands as it was stored: the origin's old word may be gone, but the times that
@@ -246,13 +254,16 @@ impl Fill {
             key: job.stored_under(&headers).text().into(),
             status,
             lifetime,
-            fields: exchange::stored_fields(&job.rule, headers, &previous.body, now, true),
+            fields: exchange::stored_fields(&job.rule, headers, &previous.body, now, true, is_encodable),
             body: previous.body.clone(),
             tags: previous.tags.clone(),
             as_of: began.as_of,
             began: began.at,
             is_own: true,
+            has_own_etag: previous.has_own_etag,
+            is_encodable,
             seen: self.purges.judge(&previous.tags, began.as_of),
+            forms: previous.forms.carried(),
         });
         self.store(job, entry, StatusCode::NOT_MODIFIED, &control)
     }
@@ -310,26 +321,41 @@ impl Fill {
 }
 
 /// What an answer says of its storing, as far as the rule lets it.
-fn control(rule: &Rule, headers: &http::HeaderMap) -> CacheControl {
+fn control(rule: &Rule, headers: &HeaderMap) -> CacheControl {
     match rule.policy {
         Policy::Origin => CacheControl::effective(headers),
         Policy::Override | Policy::Pass => CacheControl::strictest(headers),
     }
 }
 
-/// The tags of an answer, and whether its body could be searched for them.
-async fn tags(job: &Job, headers: &http::HeaderMap, body: &Bytes, is_searched: bool) -> (Tags, bool) {
+/// What a body was found to be.
+struct Examined {
+    tags: Tags,
+    /// Whether it could be searched for tags.
+    is_readable: bool,
+    /// A tag of our own, for what the origin gave none.
+    own_etag: Option<HeaderValue>,
+    /// The entry before it, where its bytes are the same: what was made of them stands.
+    same: Option<Arc<Entry>>,
+}
+
+/// Looks through an answer. Where it is not to be stored its body is not looked at.
+async fn examine(job: &Job, status: StatusCode, headers: &HeaderMap, body: &Bytes, is_searched: bool) -> Examined {
     let view = job.key.view().expect("a key that a request was given can be read");
     let mut tags = Tags::new();
     tags.add_request(&job.rule, &view);
     tags.add_headers(&job.rule, headers);
     if !is_searched {
-        return (tags, true);
+        return Examined { tags, is_readable: true, own_etag: None, same: None };
     }
-    let (rule, body) = (Arc::clone(&job.rule), body.clone());
-    Tasks::compute(body.len(), move || {
-        let searched = tags.add_body(&rule, &body);
-        (tags, searched.is_ok())
+    // What conditions are for (RFC 9110 §13.2.1).
+    let is_tagged = status == StatusCode::OK && !headers.contains_key(header::ETAG);
+    let (rule, body, previous) = (Arc::clone(&job.rule), body.clone(), job.previous.clone());
+    Tasks::compute(body.len(), move || Examined {
+        is_readable: tags.add_body(&rule, &body).is_ok(),
+        tags,
+        own_etag: is_tagged.then(|| etag::of_body(&body)),
+        same: previous.filter(|previous| previous.body == body),
     })
     .await
 }

@@ -1,5 +1,6 @@
 //! Fills: fetch, judge, admit, store. One flight a key in this node.
 
+pub mod encode;
 pub mod flights;
 mod land;
 mod lease;
@@ -22,6 +23,7 @@ use crate::interim::Interim;
 use crate::jitter::Jitter;
 use crate::metrics::Metrics;
 use crate::origin::Origin;
+use crate::policy::encoding::Compression;
 use crate::policy::entry::Entry;
 use crate::policy::freshness::{self, Trust, Verdict};
 use crate::policy::key::Key;
@@ -34,7 +36,9 @@ use crate::store::SharedStore;
 use crate::store::l1::{L1, Slot};
 use crate::store::wire::Codec;
 use crate::tasks::Tasks;
+use encode::Encoder;
 use flights::{Flights, Joined, Leader};
+use reading::Budget;
 use wanted::Job;
 pub use wanted::Wanted;
 
@@ -42,10 +46,12 @@ pub use wanted::Wanted;
 const ATTEMPTS: usize = 3;
 
 /// The times and sizes of fills.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct FillSettings {
     /// Largest body that is stored.
     pub object_max: usize,
+    /// Bytes of bodies that all fills together may hold before they are stored; at least `object_max`.
+    pub in_flight: usize,
     /// How long an unshareable answer lets requests go by side by side.
     pub pass_marker_ttl: Duration,
     /// How long a failure is shared.
@@ -62,6 +68,8 @@ pub struct FillSettings {
     pub lease_ttl: Duration,
     /// How long a flight waits for another node's.
     pub lease_wait: Duration,
+    /// Which bodies are sent encoded, and how.
+    pub compression: Compression,
     /// Tells this node's leases and pauses from those of others.
     pub seed: u64,
 }
@@ -150,6 +158,8 @@ pub struct Fill {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: FillSettings,
     flights: Arc<Flights<Landed>>,
+    encoder: Encoder,
+    budget: Budget,
     jitter: Jitter,
     tasks: Tasks,
 }
@@ -169,6 +179,7 @@ impl Fill {
         settings: FillSettings,
     ) -> Arc<Self> {
         let jitter = Jitter::new(settings.seed);
+        let encoder = Encoder::start(settings.compression.clone(), l1.clone(), Arc::clone(&metrics), &tasks);
         Arc::new(Self {
             origin,
             l1,
@@ -177,8 +188,10 @@ impl Fill {
             purges,
             clock,
             metrics,
+            budget: Budget::new(settings.in_flight),
             settings,
             flights: Flights::new(),
+            encoder,
             jitter,
             tasks,
         })
@@ -232,6 +245,11 @@ impl Fill {
         freshness::usable_on_error(&entry.lifetime, purged, now)
     }
 
+    /// Has bodies encoded.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
     /// The first tier.
     pub fn l1(&self) -> &L1 {
         &self.l1
@@ -245,6 +263,11 @@ impl Fill {
     /// Flights under way, and requests that wait for another's.
     pub fn flights(&self) -> (usize, usize) {
         (self.flights.count(), self.flights.followers())
+    }
+
+    /// Bytes of bodies that fills hold and have not stored yet.
+    pub fn bytes_in_flight(&self) -> usize {
+        self.budget.taken()
     }
 
     /// Gets an answer that began after this call, or that no purge before this call concerns: leads

@@ -61,6 +61,8 @@ impl Fill {
     }
 
     async fn decode_shared(&self, job: &Job, bytes: Bytes) -> Result<Stored, &'static str> {
+        // Unpacked it may be far larger than what came.
+        let Some(_share) = self.budget.take(self.codec.unpacked(&bytes)) else { return Err("l2_in_flight") };
         let (codec, rule, key) = (self.codec.clone(), Arc::clone(&job.rule), job.key.clone());
         let (purges, length, now) = (Arc::clone(&self.purges), bytes.len(), self.clock.now());
         let read = move || {

@@ -68,6 +68,8 @@ impl Nodes {
                 echo: Duration::ZERO,
                 lease_ttl: Duration::from_secs(10),
                 lease_wait: Duration::from_secs(2),
+                compression: Compression::default(),
+                in_flight: 8 << 20,
                 seed: 1,
             },
         )

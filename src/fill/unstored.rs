@@ -46,6 +46,8 @@ impl Fill {
                     previous: Some(Arc::clone(previous)),
                 }))
             }
+            // There may be room again in a moment.
+            _ if why == Unshareable::InFlight => Slot::PassMarker { until: now + self.settings.error_ttl, why },
             _ => Slot::PassMarker { until: now + self.settings.pass_marker_ttl, why },
         };
         self.l1.put(&job.key, slot);
@@ -61,6 +63,7 @@ impl Fill {
             | Unshareable::NoStore
             | Unshareable::NoCache
             | Unshareable::TooLarge
+            | Unshareable::InFlight
             | Unshareable::Unframed => {
                 // Without a place for a slow reader the leader asks again and waits for one.
                 if let (Some(own), Some(body)) = (own, body) {

@@ -209,6 +209,7 @@ impl Ops {
             ready: self.is_ready(),
             l1_entries: self.fill.l1().entries(),
             l1_bytes: self.fill.l1().bytes(),
+            bytes_in_flight: self.fill.bytes_in_flight(),
             flights,
             followers,
             purge_marks: self.fill.purges().with(crate::policy::purge::PurgeIndex::marks),

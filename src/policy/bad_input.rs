@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::cache_control::CacheControl;
-use super::conditional::{self, Selected};
+use super::conditional::{self, Forms, Selected, Stored};
 use super::entry::Lifetime;
 use super::lifetime::{self, Exchanged};
 use super::route::tests::rule;
@@ -173,7 +173,7 @@ fn windows() {
 fn conditions_and_ranges() {
     const INM: &str = "if-none-match";
     const IMS: &str = "if-modified-since";
-    let (whole, known) = (Selected::Whole, Selected::NotModified);
+    let (whole, known) = (Selected::Whole(None), Selected::NotModified(None));
     for (fields, expected, why) in [
         (&[(INM, "\"a\"")][..], known.clone(), "RFC 9110 §13.1.2, for comparison"),
         (&[(INM, "a")], whole.clone(), "§8.8.3: without quotes it is no entity tag"),
@@ -205,8 +205,9 @@ fn conditions_and_ranges() {
         ),
         (&[("range", "bytes=2-4"), ("if-range", "yesterday")], whole, "§13.1.5"),
     ] {
-        let stored = map(&[("etag", "\"a\""), ("last-modified", LONG_AGO), ("date", DATE)]);
-        let selected = conditional::select(&map(fields), true, StatusCode::OK, &stored, 10);
+        let headers = &map(&[("etag", "\"a\""), ("last-modified", LONG_AGO), ("date", DATE)]);
+        let stored = Stored { status: StatusCode::OK, headers, length: 10 };
+        let selected = conditional::select(&map(fields), true, stored, Forms::PLAIN);
         assert_eq!(selected, expected, "{fields:?}: {why}");
     }
 }

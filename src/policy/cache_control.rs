@@ -27,6 +27,8 @@ pub struct CacheControl {
     pub must_revalidate: bool,
     /// `must-understand`: stored only with a status that is understood, and then whatever `no-store` says.
     pub must_understand: bool,
+    /// `no-transform`: the body is sent as it came.
+    pub no_transform: bool,
     /// `public`.
     pub public: bool,
     /// `max-age`; a value that cannot be read is zero.
@@ -91,6 +93,7 @@ impl CacheControl {
             control.no_store |= targeted.no_store;
             control.private |= targeted.private;
             control.no_cache |= targeted.no_cache;
+            control.no_transform |= targeted.no_transform;
         }
         control
     }
@@ -123,6 +126,7 @@ impl CacheControl {
             },
             "must-revalidate" | "proxy-revalidate" => self.must_revalidate = true,
             "must-understand" => self.must_understand = true,
+            "no-transform" => self.no_transform = true,
             "public" => self.public = true,
             "max-age" => self.max_age = shorter(self.max_age, delta_seconds(argument)),
             "s-maxage" => self.s_maxage = shorter(self.s_maxage, delta_seconds(argument)),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 
 use super::fields::Fields;
+use super::forms::Forms;
 use super::purge::{PurgeSeq, Purged};
 use super::tags::TagHash;
 use super::time::Timestamp;
@@ -69,14 +70,20 @@ pub struct Entry {
     pub began: Timestamp,
     /// Whether this process asked the origin for it. What another node filled began by another clock.
     pub is_own: bool,
+    /// Whether its `ETag` is ours: the origin does not know it, and is never asked about it.
+    pub has_own_etag: bool,
+    /// Whether its body may be sent in our encodings.
+    pub is_encodable: bool,
     /// What the purge index last said of it.
     pub seen: Seen,
+    /// Its body in our encodings, as far as they were made.
+    pub forms: Forms,
 }
 
 impl Entry {
     /// Whether the origin can be asked if it still holds.
     pub fn has_validator(&self) -> bool {
-        self.fields.contains(&header::ETAG) || self.fields.contains(&header::LAST_MODIFIED)
+        (self.fields.contains(&header::ETAG) && !self.has_own_etag) || self.fields.contains(&header::LAST_MODIFIED)
     }
 
     /// Memory that the entry holds, bookkeeping included: bytes, as its tier counts them.
@@ -84,7 +91,8 @@ impl Entry {
         /// The entry, what counts its users and its body's, and what the cache keeps of a key (its node, its place in
         /// the order of use, its count of uses), each with the allocator's share (measured: benches/results/purge.txt).
         const BOOKKEEPING: usize = size_of::<Entry>() + 400;
-        BOOKKEEPING + self.key.len() + self.fields.lines().len() + self.body.len() + size_of_val(&*self.tags)
+        let (fields, tags) = (self.fields.lines().len(), size_of_val(&*self.tags));
+        BOOKKEEPING + self.key.len() + fields + self.body.len() + tags + self.forms.weight(fields)
     }
 }
 
@@ -139,5 +147,38 @@ const fn decode(state: u64) -> Purged {
         1 => Purged::Soft { until: Timestamp::from_millis(state >> 2) },
         2 => Purged::Hard,
         _ => Purged::Deleted,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+
+    /// A small entry of a key with this text.
+    pub(crate) fn entry(key: &[u8]) -> Entry {
+        let at = Timestamp::default();
+        Entry {
+            key: key.into(),
+            status: StatusCode::OK,
+            fields: Fields::from(&HeaderMap::from_iter([(header::ETAG, HeaderValue::from_static("\"a\""))])),
+            body: Bytes::from_static(b"{}"),
+            tags: Box::default(),
+            lifetime: Lifetime { born: at, fresh_until: at, swr_until: at, sie_until: at },
+            as_of: PurgeSeq::ZERO,
+            began: at,
+            is_own: true,
+            has_own_etag: false,
+            is_encodable: true,
+            seen: Seen::default(),
+            forms: Forms::default(),
+        }
+    }
+
+    #[test]
+    fn an_own_tag_is_no_validator() {
+        let own = Entry { has_own_etag: true, ..entry(b"key") };
+        assert!(!own.has_validator() && entry(b"key").has_validator());
     }
 }

@@ -84,7 +84,7 @@ pub fn fill_request(key: &KeyView<'_>, forwarded: &HeaderMap, previous: Option<&
 /// What a fill asks about an entry, if it has something to ask by.
 fn condition(previous: &Entry) -> Option<(HeaderName, HeaderValue)> {
     let stored = previous.fields.to_map();
-    if let Some(etag) = stored.get(header::ETAG) {
+    if let Some(etag) = stored.get(header::ETAG).filter(|_| !previous.has_own_etag) {
         return Some((header::IF_NONE_MATCH, etag.clone()));
     }
     let modified = stored.get(header::LAST_MODIFIED)?;
@@ -111,8 +111,16 @@ fn is_strong(headers: &HeaderMap) -> bool {
 }
 
 /// Turns an origin's fields (hop-by-hop ones gone) into those that are stored and sent. The rule's
-/// `Cache-Control` is for what `lasts`: an error, or what the route does not expect, keeps the origin's.
-pub fn stored_fields(rule: &Rule, mut headers: HeaderMap, body: &Bytes, now: Timestamp, lasts: bool) -> Fields {
+/// `Cache-Control` is for what `lasts`: an error, or what the route does not expect, keeps the origin's. A body
+/// `is_encodable` that may be sent in our encodings.
+pub fn stored_fields(
+    rule: &Rule,
+    mut headers: HeaderMap,
+    body: &Bytes,
+    now: Timestamp,
+    lasts: bool,
+    is_encodable: bool,
+) -> Fields {
     for name in &rule.tag_headers {
         headers.remove(name);
     }
@@ -130,14 +138,24 @@ pub fn stored_fields(rule: &Rule, mut headers: HeaderMap, body: &Bytes, now: Tim
     }
     if rule.cors.is_some() {
         headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-        let varies = |value: &HeaderValue| {
-            value.to_str().is_ok_and(|value| value.split(',').any(|name| name.trim().eq_ignore_ascii_case("origin")))
-        };
-        if !headers.get_all(header::VARY).iter().any(varies) {
-            headers.append(header::VARY, HeaderValue::from_static("Origin"));
-        }
+        vary_by(&mut headers, "Origin");
+    }
+    if is_encodable {
+        // What is plain may say so or not: an encoded form says what it is.
+        headers.remove(header::CONTENT_ENCODING);
+        vary_by(&mut headers, "Accept-Encoding");
     }
     Fields::from(&headers)
+}
+
+/// Says that answers vary by a request field, unless that is said already.
+fn vary_by(headers: &mut HeaderMap, field: &'static str) {
+    let names_it = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|value| value.split(',').any(|name| name.trim().eq_ignore_ascii_case(field)))
+    };
+    if !headers.get_all(header::VARY).iter().any(names_it) {
+        headers.append(header::VARY, HeaderValue::from_static(field));
+    }
 }
 
 /// Updates stored fields from a 304 (RFC 9111 §3.2): its fields replace ours, but for those that say what the
@@ -226,7 +244,7 @@ mod tests {
             ("x-a", "1"),
             ("x-a", "2"),
         ]);
-        let stored = stored_fields(&rule(), origin, &body, Timestamp::default(), true);
+        let stored = stored_fields(&rule(), origin, &body, Timestamp::default(), true, false);
         let expected = map(&[
             ("content-type", "application/json"),
             ("x-a", "1"),
@@ -238,11 +256,25 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_sent_encoded_varies_by_what_the_client_takes() {
+        let varies = |origin: &[(&str, &str)]| {
+            let stored = stored_fields(&rule(), map(origin), &Bytes::new(), Timestamp::default(), true, true).to_map();
+            assert!(!stored.contains_key("content-encoding"));
+            let values: Vec<_> =
+                stored.get_all("vary").iter().map(|value| value.to_str().unwrap().to_owned()).collect();
+            values.join(", ")
+        };
+        assert_eq!(varies(&[("content-encoding", "identity")]), "Accept-Encoding");
+        assert_eq!(varies(&[("vary", "Origin")]), "Origin, Accept-Encoding");
+        assert_eq!(varies(&[("vary", "Origin,accept-encoding")]), "Origin,accept-encoding");
+    }
+
+    #[test]
     fn an_answer_for_one_origin_is_stored_for_all_when_we_answer_cors() {
         let mut rule = rule();
         rule.cors = crate::policy::cors::Cors::new(["https://a"]).map(Into::into);
         let origin = map(&[("access-control-allow-origin", "https://a"), ("date", "x")]);
-        let stored = stored_fields(&rule, origin, &Bytes::new(), Timestamp::default(), true);
+        let stored = stored_fields(&rule, origin, &Bytes::new(), Timestamp::default(), true, false);
         assert_eq!(stored.to_map(), map(&[("date", "x"), ("content-length", "0"), ("vary", "Origin")]));
     }
 

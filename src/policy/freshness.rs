@@ -200,7 +200,10 @@ mod tests {
             as_of: crate::policy::purge::PurgeSeq::ZERO,
             began: NOW,
             is_own,
+            has_own_etag: false,
+            is_encodable: false,
             seen: crate::policy::entry::Seen::default(),
+            forms: crate::policy::forms::Forms::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::cache_control::CacheControl;
-use super::conditional;
+use super::conditional::{self, Forms, Stored};
 use super::entry::Lifetime;
 use super::freshness::{self, Trust, Verdict};
 use super::key::Key;
@@ -171,6 +171,7 @@ fn print(control: &CacheControl) -> String {
         ("no-cache", control.no_cache),
         ("must-revalidate", control.must_revalidate),
         ("must-understand", control.must_understand),
+        ("no-transform", control.no_transform),
         ("public", control.public),
     ];
     let times = [
@@ -189,8 +190,8 @@ fn print(control: &CacheControl) -> String {
 fn control() -> impl Strategy<Value = CacheControl> {
     let time = || of((0_u64..=1 << 31).prop_map(Duration::from_secs));
     let fields = proptest::collection::vec("x-[a-z]{1,4}".prop_map(|name| name.parse().unwrap()), 0..3);
-    (any::<[bool; 6]>(), (time(), time(), time(), time()), fields).prop_map(|(flags, times, no_cache_fields)| {
-        let [no_store, private, no_cache, must_revalidate, must_understand, public] = flags;
+    (any::<[bool; 7]>(), (time(), time(), time(), time()), fields).prop_map(|(flags, times, no_cache_fields)| {
+        let [no_store, private, no_cache, must_revalidate, must_understand, no_transform, public] = flags;
         let (max_age, s_maxage, stale_while_revalidate, stale_if_error) = times;
         CacheControl {
             no_store,
@@ -199,6 +200,7 @@ fn control() -> impl Strategy<Value = CacheControl> {
             no_cache_fields,
             must_revalidate,
             must_understand,
+            no_transform,
             public,
             max_age,
             s_maxage,
@@ -300,7 +302,8 @@ proptest! {
             let life = lifetime::lifetime(&rule, status, &headers, &control, Exchanged { asked: NOW, answered: NOW }, 1.1);
             prop_assert!(life.swr_until >= life.fresh_until && life.sie_until >= life.fresh_until);
         }
-        conditional::select(&headers, true, StatusCode::OK, &headers, 10);
+        let stored = Stored { status: StatusCode::OK, headers: &headers, length: 10 };
+        conditional::select(&headers, true, stored, Forms::PLAIN);
         invalidation::invalidated("/a", "shop.example", StatusCode::OK, &headers);
         exchange::renewed_headers(&rule, &headers, &headers);
         exchange::forwarded(&rule, &headers);

@@ -84,7 +84,12 @@ impl<'h> PlainHead<'h> {
 
     /// Whether a field was sent.
     pub fn has(&self, name: &str) -> bool {
-        self.fields.iter().any(|(sent, _)| sent.eq_ignore_ascii_case(name.as_bytes()))
+        self.values(name).next().is_some()
+    }
+
+    /// The values of a field, a line each.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'h [u8]> {
+        self.fields.iter().filter(move |(sent, _)| sent.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| *value)
     }
 }
 

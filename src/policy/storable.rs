@@ -31,13 +31,15 @@ pub enum Unshareable {
     Encoding,
     /// It is larger than the largest stored object.
     TooLarge,
+    /// Fills hold as many bytes as they may already.
+    InFlight,
     /// Its end is that of the connection, so nobody can say whether it is whole.
     Unframed,
 }
 
 impl Unshareable {
     /// All reasons, for the metrics.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::SetCookie,
         Self::Private,
         Self::NoStore,
@@ -47,6 +49,7 @@ impl Unshareable {
         Self::Authorization,
         Self::Encoding,
         Self::TooLarge,
+        Self::InFlight,
         Self::Unframed,
     ];
 
@@ -62,6 +65,7 @@ impl Unshareable {
             Self::Authorization => "authorization",
             Self::Encoding => "content_encoding",
             Self::TooLarge => "too_large",
+            Self::InFlight => "in_flight",
             Self::Unframed => "unframed",
         }
     }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use tokio::time::Instant;
 
 use super::accept::{Answer, Handler, Peer};
 use super::body::RequestBody;
 use super::forward::{self, Forward};
 use super::log::{Noted, RequestLog};
-use super::respond::{self, Fwd, Said};
+use super::respond::{self, Asks, Fwd, Said};
 use crate::body::Body;
 use crate::clock::Clock;
 use crate::fill::{Failure, Fill, Filled, Landed, Source};
@@ -18,7 +18,9 @@ use crate::invalidate::Invalidator;
 use crate::metrics::Metrics;
 use crate::origin::OriginError;
 use crate::policy::classify::{self, PassReason, Plan};
+use crate::policy::encoding::Accepted;
 use crate::policy::entry::Entry;
+use crate::policy::forms::{Choice, Form};
 use crate::policy::freshness::{ExpiredReason, StaleReason, Verdict};
 use crate::policy::invalidation;
 use crate::policy::key::{self, Key};
@@ -97,13 +99,16 @@ impl Handler for Server {
         if self.fill.judge(&entry, now) != Verdict::Fresh {
             return None;
         }
+        let accepted = self.fill.encoder().accepted(&entry, || Accepted::parse(request.values("accept-encoding")));
+        let form = self.choose(&entry, &accepted, Outcome::Hit).form;
         let said = Said::new(Outcome::Hit).with_entry(&entry, now);
-        respond::head(&entry, &said, now, head);
+        respond::head(&entry, form, &said, now, head);
         let took = began.elapsed();
         self.metrics.answered(Some(rule), said.outcome, took);
         let noted = self.log.note(&Method::GET, request.path);
         self.log.write(noted, Some(rule), &said, entry.status, took);
-        Some(entry.body.clone())
+        self.count_saved(&entry, form);
+        Some(form.map_or(&entry.body, |form| &form.body).clone())
     }
 }
 
@@ -229,11 +234,31 @@ impl Server {
         }
     }
 
-    fn serve(&self, asks: &Asks<'_>, entry: &Entry, said: Said) -> (Said, Response<Body>) {
+    fn serve(&self, asks: &Asks<'_>, entry: &Arc<Entry>, said: Said) -> (Said, Response<Body>) {
         let now = self.clock.now();
         let said = said.with_entry(entry, now);
-        let response = respond::entry(asks.rule, asks.headers, asks.head, entry, &said, now);
+        let accepted = self.fill.encoder().accepted(entry, || Accepted::of(asks.headers));
+        let choice = self.choose(entry, &accepted, said.outcome);
+        let response = respond::entry(asks, entry, &accepted, &choice, &said, now);
+        if response.status() == StatusCode::OK && !asks.head {
+            self.count_saved(entry, choice.form);
+        }
         (said, response)
+    }
+
+    /// Chooses the form of an entry. What a hit lacks is made for the next one.
+    fn choose<'e>(&self, entry: &'e Arc<Entry>, accepted: &Accepted, outcome: Outcome) -> Choice<'e> {
+        let choice = entry.forms.choose(accepted);
+        if let (Outcome::Hit, Some(coding)) = (outcome, choice.missing) {
+            self.fill.encoder().want(entry, coding);
+        }
+        choice
+    }
+
+    fn count_saved(&self, entry: &Entry, form: Option<&Form>) {
+        if let Some(form) = form {
+            self.metrics.saved(form.coding, entry.body.len().saturating_sub(form.body.len()));
+        }
     }
 
     /// No answer. `fwd` says why the origin was asked; in the back-off it was not.
@@ -349,18 +374,5 @@ impl Server {
         if let Err(error) = self.invalidator.purge(purge).await {
             tracing::warn!(%error, "an unsafe request's purge is not acknowledged");
         }
-    }
-}
-
-/// What a request asks of an entry.
-struct Asks<'r> {
-    head: bool,
-    headers: &'r HeaderMap,
-    rule: &'r Rule,
-}
-
-impl<'r> Asks<'r> {
-    fn of<B>(rule: &'r Rule, request: &'r Request<B>) -> Self {
-        Self { head: request.method() == Method::HEAD, headers: request.headers(), rule }
     }
 }

@@ -3,14 +3,17 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use crate::body::Body;
 use crate::fill::{Failure, Source};
 use crate::policy::classify::RefuseReason;
-use crate::policy::conditional::{self, Selected};
+use crate::policy::conditional::{self, Selected, Stored};
+use crate::policy::encoding::Accepted;
 use crate::policy::entry::Entry;
+use crate::policy::etag;
 use crate::policy::exchange::CACHE_STATUS;
+use crate::policy::forms::{Choice, Form};
 use crate::policy::outcome::Outcome;
 use crate::policy::route::Rule;
 use crate::policy::time::Timestamp;
@@ -210,17 +213,39 @@ static LIFETIMES: [HeaderName; 6] = [
     HeaderName::from_static("x-accel-expires"),
 ];
 
-/// Sends an entry, or 304 to who has it already.
+/// What a request asks of an entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Asks<'r> {
+    /// It wants no body.
+    pub head: bool,
+    /// Its fields.
+    pub headers: &'r HeaderMap,
+    /// The rule that it matched.
+    pub rule: &'r Rule,
+}
+
+impl<'r> Asks<'r> {
+    /// What it asks.
+    pub fn of<B>(rule: &'r Rule, request: &'r Request<B>) -> Self {
+        Self { head: request.method() == Method::HEAD, headers: request.headers(), rule }
+    }
+}
+
+/// Sends an entry, or 304 to who has it already. `choice` is what there is of it for who takes `accepted`.
 pub fn entry(
-    rule: &Rule,
-    request: &HeaderMap,
-    head: bool,
+    asks: &Asks<'_>,
     entry: &Entry,
+    accepted: &Accepted,
+    choice: &Choice<'_>,
     said: &Said,
     now: Timestamp,
 ) -> Response<Body> {
+    let Asks { head, headers: request, rule } = *asks;
     let mut headers = entry.fields.to_map();
-    let selected = conditional::select(request, !head, entry.status, &headers, entry.body.len());
+    let etag = headers.get(header::ETAG).cloned();
+    let stored = Stored { status: entry.status, headers: &headers, length: entry.body.len() };
+    let forms = conditional::Forms { accepted, best: choice.coding() };
+    let selected = conditional::select(request, !head, stored, forms);
     headers.insert(header::AGE, age(now.since(entry.lifetime.born).as_secs()));
     if let Some(cors) = &rule.cors {
         cors.apply(request.get(header::ORIGIN), &mut headers);
@@ -252,10 +277,19 @@ pub fn entry(
     }
     let length = entry.body.len();
     let (status, body) = match selected {
-        Selected::Whole => (entry.status, entry.body.clone()),
-        Selected::NotModified => {
+        Selected::Whole(_) => match choice.form {
+            None => (entry.status, entry.body.clone()),
+            Some(form) => {
+                form.describe(&mut headers);
+                (entry.status, form.body.clone())
+            }
+        },
+        Selected::NotModified(form) => {
             headers.remove(header::CONTENT_LENGTH);
             headers.remove(header::CONTENT_TYPE);
+            if let (Some(etag), Some(coding)) = (etag, form) {
+                headers.insert(header::ETAG, etag::of_form(&etag, coding));
+            }
             (StatusCode::NOT_MODIFIED, Bytes::new())
         }
         Selected::Part(range) => {
@@ -285,13 +319,13 @@ fn shorten(headers: &mut HeaderMap, control: HeaderValue) {
 }
 
 /// Writes the head of a fresh entry's answer as bytes: the same fields as [`entry`] and [`finish`] set.
-pub fn head(entry: &Entry, said: &Said, now: Timestamp, out: &mut Vec<u8>) {
+pub fn head(entry: &Entry, form: Option<&Form>, said: &Said, now: Timestamp, out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(entry.status.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(entry.status.canonical_reason().unwrap_or("").as_bytes());
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(entry.fields.lines());
+    out.extend_from_slice(form.map_or(&entry.fields, |form| form.fields(&entry.fields)).lines());
     out.extend_from_slice(b"age: ");
     out.extend_from_slice(age(now.since(entry.lifetime.born).as_secs()).as_bytes());
     out.extend_from_slice(b"\r\ncache-status: ");

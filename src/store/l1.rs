@@ -5,6 +5,7 @@ use std::hash::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderName;
+use moka::ops::compute::{CompResult, Op};
 use moka::sync::Cache;
 
 use crate::fill::Failure;
@@ -78,7 +79,7 @@ impl Slot {
 ///
 /// Freshness is judged at read: nothing here expires by time, and what is old
 /// makes room for what is asked for (TinyLFU).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct L1 {
     cache: Cache<Arc<[u8]>, Slot, RandomState>,
 }
@@ -125,21 +126,36 @@ impl L1 {
             if kept.len() > VARIANTS_MAX { kept.pop_front() } else { None }
         };
         if let Some(oldest) = oldest {
-            self.cache.invalidate(&*oldest);
+            self.forget(oldest);
         }
         self.insert(Arc::clone(variant), slot);
     }
 
+    /// Counts an entry's bytes anew, which has got forms; false when it is not held any more.
+    pub fn weigh_anew(&self, entry: &Arc<Entry>) -> bool {
+        let place = self.cache.entry(Arc::clone(&entry.key));
+        let weighed = place.and_compute_with(|held| match held.map(moka::Entry::into_value) {
+            Some(Slot::Entry(held)) if Arc::ptr_eq(&held, entry) => Op::Put(Slot::Entry(held)),
+            Some(_) | None => Op::Nop,
+        });
+        matches!(weighed, CompResult::ReplacedWith(_))
+    }
+
+    fn forget(&self, text: Arc<[u8]>) {
+        self.cache.entry(text).and_compute_with(|_| Op::Remove);
+    }
+
+    /// All changes of a key go one after another, so that none comes between the look and the put of another.
     fn insert(&self, text: Arc<[u8]>, slot: Slot) {
         // moka evicts behind: without room an entry would still be found for a moment.
         if self.cache.policy().max_capacity() != Some(0) {
-            self.cache.insert(text, slot);
+            self.cache.entry(text).and_compute_with(|_| Op::Put(slot));
         }
     }
 
     /// Forgets a key.
     pub fn remove(&self, key: &Key) {
-        self.cache.invalidate(key.text());
+        self.forget(key.text().into());
     }
 
     /// Keys known, as of the last housekeeping.
@@ -187,6 +203,26 @@ mod tests {
         l1.put_variant(&key, &names, &variant(VARIANTS_MAX), marker());
         assert!(l1.get(&variant(0)).is_some() && l1.get(&variant(1)).is_none());
         assert!((2..=VARIANTS_MAX).all(|value| l1.get(&variant(value)).is_some()));
+    }
+
+    #[test]
+    fn what_has_become_heavier_is_counted_anew_while_it_is_held() {
+        let l1 = L1::new(1 << 20);
+        let key = Key::of_request(&rule(), "/a", None, "", &HeaderMap::new()).unwrap();
+        let [first, second] = [(); 2].map(|()| Arc::new(crate::policy::entry::tests::entry(key.text())));
+        l1.put(&key, Slot::Entry(Arc::clone(&first)));
+        l1.tidy();
+        let before = l1.bytes();
+        first.forms.keep(crate::policy::encoding::Coding::Br, vec![0; 1000].into());
+        assert!(l1.weigh_anew(&first));
+        l1.tidy();
+        assert!(l1.bytes() >= before + 1000);
+        l1.put(&key, Slot::Entry(second));
+        assert!(!l1.weigh_anew(&first), "another has its place");
+        l1.tidy();
+        assert_eq!(l1.bytes(), before);
+        l1.remove(&key);
+        assert!(!l1.weigh_anew(&first) && l1.get(key.text()).is_none());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How an entry is written into the shared store. What comes out of it is untrusted input.
 //!
 //! ```text
-//! "endcap" version:u8 flags:u8 mac:32 │ key rule times as_of status tags fields │ body
+//! "endcap" version:u8 flags:u8 mac:32 │ length key rule times as_of status tags fields │ body
 //!                                          └───── the MAC covers all of this, and what is before it
 //! ```
 //! Under a key whose answers vary stands what they vary by, flagged as such: key, rule and names, no more.
@@ -15,16 +15,21 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::policy::entry::{Entry, Lifetime};
 use crate::policy::fields::Fields;
+use crate::policy::forms::Forms;
 use crate::policy::purge::PurgeSeq;
 use crate::policy::tags::{TAGS_MAX, TagHash};
 use crate::policy::time::Timestamp;
 use crate::purges::Purges;
 
 const MAGIC: &[u8; 6] = b"endcap";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const ZSTD: u8 = 1;
 /// No entry, but the names of the fields that select one.
 const VARIES: u8 = 2;
+/// The entity tag is none of the origin's.
+const OWN_ETAG: u8 = 4;
+/// The body may be sent in encodings of ours; each node makes its own.
+const ENCODABLE: u8 = 8;
 const MAC_AT: usize = 8;
 const BODY_AT: usize = MAC_AT + 32;
 /// How long an entry with a validator is kept after its time.
@@ -74,6 +79,13 @@ pub enum Stored {
     Varies(Vec<HeaderName>),
 }
 
+/// What stands before a value proper.
+struct Envelope {
+    flags: u8,
+    /// Bytes of the body when it is unpacked: no more than the largest object.
+    length: usize,
+}
+
 /// Writes and reads entries; holds the key of the checksum.
 #[derive(Clone)]
 pub struct Codec {
@@ -108,8 +120,10 @@ impl Codec {
         let mut out = BytesMut::with_capacity(body.len() + entry.key.len() + 8 * entry.tags.len() + 1024);
         out.put_slice(MAGIC);
         out.put_u8(VERSION);
-        out.put_u8(if packed.is_some() { ZSTD } else { 0 });
+        let flags = [(packed.is_some(), ZSTD), (entry.has_own_etag, OWN_ETAG), (entry.is_encodable, ENCODABLE)];
+        out.put_u8(flags.iter().filter(|(is_so, _)| *is_so).map(|(_, flag)| flag).sum());
         out.put_bytes(0, 32);
+        out.put_u64(entry.body.len() as u64);
         put_bytes(&mut out, &entry.key);
         out.put_u64(fingerprint);
         let Lifetime { born, fresh_until, swr_until, sie_until } = entry.lifetime;
@@ -127,7 +141,6 @@ impl Codec {
             put_bytes(&mut out, name);
             put_bytes(&mut out, value);
         }
-        out.put_u64(entry.body.len() as u64);
         out.put_slice(body);
         let mac = self.mac(&out);
         out[MAC_AT..BODY_AT].copy_from_slice(mac.as_bytes());
@@ -147,13 +160,21 @@ impl Codec {
         purges: &Purges,
         now: Timestamp,
     ) -> Result<Stored, WireError> {
-        let (flags, mut rest) = self.open(fingerprint, key, bytes)?;
+        let (Envelope { flags, length }, mut rest) = self.open(fingerprint, key, bytes)?;
         if flags & VARIES == 0 {
-            return self.entry(key, flags, rest, purges, now).map(|entry| Stored::Entry(Box::new(entry)));
+            return Self::entry(key, flags, length, rest, purges, now).map(|entry| Stored::Entry(Box::new(entry)));
         }
         let count = take_count(&mut rest, FIELDS_MAX)?;
         let name = |_| HeaderName::from_bytes(&take_bytes(&mut rest)?).map_err(|_| WireError::Corrupt);
         (0..count).map(name).collect::<Result<_, _>>().map(Stored::Varies)
+    }
+
+    /// Bytes that reading a value takes beside the value itself, at the most: known before it is checked.
+    pub fn unpacked(&self, bytes: &Bytes) -> usize {
+        let length = bytes.get(BODY_AT..).and_then(|rest| rest.first_chunk()).map(|length| u64::from_be_bytes(*length));
+        let is_packed = bytes.get(MAGIC.len() + 1).is_some_and(|flags| flags & ZSTD != 0);
+        let length = length.filter(|_| is_packed).and_then(|length| usize::try_from(length).ok());
+        length.filter(|length| *length <= self.object_max).unwrap_or(0)
     }
 
     /// Writes what the answers to a key vary by.
@@ -162,6 +183,7 @@ impl Codec {
         out.put_slice(MAGIC);
         out.put_slice(&[VERSION, VARIES]);
         out.put_bytes(0, 32);
+        out.put_u64(0);
         put_bytes(&mut out, key);
         out.put_u64(fingerprint);
         out.put_u32(u32::try_from(names.len()).expect("a few names"));
@@ -173,8 +195,8 @@ impl Codec {
         out.freeze()
     }
 
-    /// Checks what stands before the value proper, and gives the flags and the value.
-    fn open(&self, fingerprint: u64, key: &[u8], bytes: &Bytes) -> Result<(u8, Bytes), WireError> {
+    /// Checks what stands before the value proper, and gives that and the value.
+    fn open(&self, fingerprint: u64, key: &[u8], bytes: &Bytes) -> Result<(Envelope, Bytes), WireError> {
         if bytes.len() < BODY_AT || &bytes[..MAGIC.len()] != MAGIC {
             return Err(WireError::Corrupt);
         }
@@ -182,12 +204,18 @@ impl Codec {
             return Err(WireError::Version);
         }
         let flags = bytes[MAGIC.len() + 1];
+        if flags & !(ZSTD | VARIES | OWN_ETAG | ENCODABLE) != 0 {
+            return Err(WireError::Version);
+        }
         // blake3's hashes compare in constant time.
         let (said, _) = bytes[MAC_AT..].split_first_chunk::<32>().ok_or(WireError::Corrupt)?;
         if self.mac(bytes) != *said {
             return Err(WireError::Corrupt);
         }
         let mut rest = bytes.slice(BODY_AT..);
+        let length = rest.try_get_u64().map_err(|_| WireError::Corrupt)?;
+        let length =
+            usize::try_from(length).ok().filter(|length| *length <= self.object_max).ok_or(WireError::TooLarge)?;
         let stored_key = take_bytes(&mut rest)?;
         if stored_key != key {
             return Err(WireError::Foreign);
@@ -195,13 +223,13 @@ impl Codec {
         if rest.try_get_u64().map_err(|_| WireError::Corrupt)? != fingerprint {
             return Err(WireError::Rule);
         }
-        Ok((flags, rest))
+        Ok((Envelope { flags, length }, rest))
     }
 
     fn entry(
-        &self,
         key: &[u8],
         flags: u8,
+        length: usize,
         mut rest: Bytes,
         purges: &Purges,
         now: Timestamp,
@@ -229,9 +257,6 @@ impl Codec {
             let value = HeaderValue::from_maybe_shared(take_bytes(&mut rest)?).map_err(|_| WireError::Corrupt)?;
             headers.append(name, value);
         }
-        let length = rest.try_get_u64().map_err(|_| WireError::Corrupt)?;
-        let length =
-            usize::try_from(length).ok().filter(|length| *length <= self.object_max).ok_or(WireError::TooLarge)?;
         let body = if flags & ZSTD == 0 {
             rest
         } else {
@@ -244,9 +269,21 @@ impl Codec {
         let (as_of, seen) = purges.judge_foreign(&tags, as_of);
         let lifetime = Lifetime { born, fresh_until, swr_until, sie_until };
         // Copies: a slice would hold the whole stored value, compressed body and all, beside the body.
-        let (key, fields) = (key.into(), Fields::from(&headers));
-        let is_own = false;
-        Ok(Entry { key, status, fields, body, tags, lifetime, as_of, began, is_own, seen })
+        Ok(Entry {
+            key: key.into(),
+            status,
+            fields: Fields::from(&headers),
+            body,
+            tags,
+            lifetime,
+            as_of,
+            began,
+            is_own: false,
+            has_own_etag: flags & OWN_ETAG != 0,
+            is_encodable: flags & ENCODABLE != 0,
+            seen,
+            forms: Forms::default(),
+        })
     }
 
     /// Over everything but the MAC itself.
@@ -316,7 +353,10 @@ mod tests {
             as_of: PurgeSeq::new(7, 8).unwrap().next_local(),
             began: at(5),
             is_own: true,
+            has_own_etag: false,
+            is_encodable: true,
             seen: crate::policy::entry::Seen::default(),
+            forms: Forms::default(),
         }
     }
 
@@ -347,8 +387,8 @@ mod tests {
 
     #[test]
     fn an_entry_comes_back_as_it_went_in() {
-        for body in [&b""[..], b"small", &[b'x'; 5000]] {
-            let written = entry(body);
+        for (has_own_etag, body) in [(false, &b""[..]), (true, b"small"), (true, &[b'x'; 5000])] {
+            let written = Entry { has_own_etag, is_encodable: !has_own_etag, ..entry(body) };
             let bytes = codec().encode(RULES, &written);
             assert!(body.len() < 64 || bytes.len() < body.len(), "compressed");
             let purges = purges();
@@ -358,7 +398,28 @@ mod tests {
             assert_eq!(read.fields, written.fields);
             assert_eq!((read.status, read.lifetime, read.began), (written.status, written.lifetime, written.began));
             assert_eq!(read.tags, written.tags);
+            assert_eq!((read.has_own_etag, read.is_encodable), (has_own_etag, !has_own_etag));
             assert_eq!(read.as_of, written.as_of.shared(), "what only one node knows stays there");
+        }
+    }
+
+    /// Whoever can write into the store can write this, where entries have no secret.
+    #[test]
+    fn a_small_value_does_not_unpack_to_a_large_one() {
+        let huge = vec![0; 8 << 20];
+        let writer = Codec::new(Some("secret"), 64, 16 << 20);
+        let bytes = writer.encode(RULES, &entry(&huge));
+        assert!(bytes.len() < 4096 && writer.unpacked(&bytes) == huge.len());
+        let read = |bytes: &Bytes| codec().decode(RULES, b"the key", bytes, &purges(), NOW).map(drop);
+        assert_eq!((codec().unpacked(&bytes), read(&bytes)), (0, Err(WireError::TooLarge)));
+        for claimed in [0_u64, 100, 1 << 20] {
+            let mut forged = bytes.to_vec();
+            forged[BODY_AT..BODY_AT + 8].copy_from_slice(&claimed.to_be_bytes());
+            let mac = codec().mac(&forged);
+            forged[MAC_AT..BODY_AT].copy_from_slice(mac.as_bytes());
+            let forged = Bytes::from(forged);
+            assert_eq!(codec().unpacked(&forged) as u64, claimed, "room for as much is taken");
+            assert_eq!(read(&forged), Err(WireError::Corrupt), "and no more is unpacked");
         }
     }
 

@@ -11,6 +11,8 @@ mod by_the_book;
 mod by_the_table;
 mod contract;
 mod cors;
+mod encodings;
+mod etags;
 mod failures;
 mod freshness;
 mod interim;

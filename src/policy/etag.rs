@@ -23,6 +23,20 @@ pub fn of_form(etag: &HeaderValue, coding: Coding) -> HeaderValue {
     HeaderValue::from_bytes(&tag).expect("an entity tag and a name")
 }
 
+/// `If-Match` as the origin would have it said: the tags of its own bodies for those of our forms of them. Nothing
+/// where it names none of ours.
+pub fn without_forms(if_match: &HeaderValue) -> Option<HeaderValue> {
+    let plain = |tag: &[u8]| {
+        let inner = strong(tag)?;
+        let of = |coding: &Coding| inner.strip_suffix(coding.as_str().as_bytes())?.strip_suffix(&[MARK]);
+        Coding::ALL.iter().find_map(of).map(|inner| [b"\"", inner, b"\""].concat())
+    };
+    let tags: Vec<_> = members(if_match.as_bytes()).map(|tag| (tag, plain(tag))).collect();
+    tags.iter().find(|(_, plain)| plain.is_some())?;
+    let said: Vec<Vec<u8>> = tags.into_iter().map(|(tag, plain)| plain.unwrap_or_else(|| tag.to_vec())).collect();
+    HeaderValue::from_bytes(&said.join(&b", "[..])).ok()
+}
+
 /// Whether `tag`, as a client sends it, is that of a form of the body with this tag, by weak comparison (RFC
 /// 9110 §8.8.3.2). What has no quotes is no entity tag, but two that are the same bytes are the same.
 pub fn is_of_form(tag: &[u8], etag: &[u8], form: Option<Coding>) -> bool {
@@ -93,6 +107,21 @@ mod tests {
             for other in [None, Some(Coding::Gzip)] {
                 assert_eq!(is_of_form(form.as_bytes(), etag.as_bytes(), other), is_shared, "{br} {other:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_origin_is_told_of_its_own_tags_alone() {
+        for (sent, told) in [
+            ("\"a~br\"", Some("\"a\"")),
+            ("\"a,b~gzip\" , W/\"c~br\",\"d\"", Some("\"a,b\", W/\"c~br\", \"d\"")),
+            ("\"a\", \"b~brotli\", *", None),
+            ("\"a~br", None),
+        ] {
+            assert_eq!(
+                without_forms(&HeaderValue::from_static(sent)).as_ref().map(HeaderValue::as_bytes),
+                told.map(str::as_bytes)
+            );
         }
     }
 

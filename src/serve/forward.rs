@@ -11,6 +11,7 @@ use super::accept::Peer;
 use super::body::RequestBody;
 use crate::body::Body;
 use crate::origin::{Origin, OriginError, Purpose, splice};
+use crate::policy::etag;
 use crate::policy::hop_by_hop;
 use crate::policy::route::Rule;
 use crate::tasks::Tasks;
@@ -54,6 +55,10 @@ impl Forward {
         head.uri = origin_form(&head.uri);
         hop_by_hop::strip_request(&mut head.headers, upgrade);
         self.forwarded(&mut head.headers, peer.address.ip());
+        // A client that had an encoded form names that; the origin knows its own body alone.
+        if let Some(plain) = head.headers.get(header::IF_MATCH).and_then(etag::without_forms) {
+            head.headers.insert(header::IF_MATCH, plain);
+        }
         append(&mut head.headers, header::VIA, via(head.version));
         head.version = Version::HTTP_11;
         head.extensions.insert(peer.interim);

@@ -135,6 +135,15 @@ async fn a_weak_tag_is_that_of_all_forms() {
     assert_eq!((again.status, again.field("etag")), (304, "W/\"v1\"".into()));
 }
 
+/// A client that changes what it has read names the form that it has read.
+#[tokio::test]
+async fn the_origin_is_told_of_its_own_tag_where_a_form_of_its_body_must_match() {
+    let stage = Stage::new().start().await;
+    let headers = [("if-match", "\"v0\", \"v1~br\""), ("content-type", "application/json")];
+    stage.ask("POST", "/store/carts/cart_1", &headers, b"{}").await;
+    assert_eq!(stage.origin.last().field("if-match"), "\"v0\", \"v1\"");
+}
+
 #[tokio::test]
 async fn a_part_is_one_of_the_plain_form() {
     let stage = Stage::new().start().await;

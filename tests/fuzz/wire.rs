@@ -43,6 +43,7 @@ fn value(version: u8, flags: u8, tags: &[u64], fields: &[(&str, &str)], length: 
     out.put_slice(b"endcap");
     out.put_slice(&[version, flags]);
     out.put_bytes(0, 32);
+    out.put_u64(length);
     part(&mut out, KEY);
     out.put_u64(FINGERPRINT);
     (1..=5).for_each(|time| out.put_u64(time));
@@ -55,7 +56,6 @@ fn value(version: u8, flags: u8, tags: &[u64], fields: &[(&str, &str)], length: 
         part(&mut out, name.as_bytes());
         part(&mut out, value.as_bytes());
     }
-    out.put_u64(length);
     out.put_slice(body);
     out.to_vec()
 }
@@ -78,7 +78,7 @@ fn seeds() -> Vec<Vec<u8>> {
     let bomb = zstd::bulk::compress(&vec![0; 8 << 20], 1).unwrap();
     vec![
         value(VERSION, 0, &[1, 2, 3], &fields, 2, b"{}"),
-        value(VERSION, 0, &[], &[], 0, b""),
+        value(VERSION, 0b1100, &[], &[], 0, b""),
         value(VERSION, 1, &[5], &fields, 5000, &zstd::bulk::compress(&large, 1).unwrap()),
         value(VERSION, 1, &[], &[], 8 << 20, &bomb),
         value(VERSION, 1, &[], &[], 100, &bomb),
@@ -89,7 +89,7 @@ fn seeds() -> Vec<Vec<u8>> {
 static CODEC: LazyLock<Codec> = LazyLock::new(|| Codec::new(None, 1024, OBJECT_MAX));
 
 /// The version that this node writes.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 #[test]
 fn no_bytes_from_redis_panic_or_take_more_memory_than_an_object() {
@@ -112,6 +112,7 @@ fn no_bytes_from_redis_panic_or_take_more_memory_than_an_object() {
                 };
                 assert_eq!((again.status, &again.fields, &again.body), (entry.status, &entry.fields, &entry.body));
                 assert_eq!((again.tags, again.lifetime, again.as_of), (entry.tags, entry.lifetime, entry.as_of));
+                assert_eq!((again.has_own_etag, again.is_encodable), (entry.has_own_etag, entry.is_encodable));
             }
             Ok(Stored::Varies(names)) => {
                 let written = CODEC.encode_names(FINGERPRINT, KEY, &names);

@@ -19,8 +19,8 @@ use crate::tasks::Tasks;
 /// Bodies that wait to be encoded; of more the next hit asks again.
 const QUEUE_MAX: usize = 64;
 
-/// What each coding's level costs and saves is measured in `benches/results/encodings.txt`. Beyond these a tenth
-/// of the bytes costs ten times the time.
+/// What each level costs and saves is measured in `benches/results/encodings.txt`. Beyond these a few bytes in a
+/// hundred cost twice the time and more.
 const BROTLI_QUALITY: i32 = 5;
 const BROTLI_WINDOW_BITS: i32 = 22;
 const ZSTD_LEVEL: i32 = 6;

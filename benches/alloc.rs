@@ -156,7 +156,7 @@ impl Drop for Client {
 
 /// The client's side: one kept connection, one request at a time, every body compared.
 fn client(address: &str, size: usize) -> Result<()> {
-    let request = sample::request(address, size);
+    let request = sample::request(address, size, "identity");
     let body = sample::body(size);
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;

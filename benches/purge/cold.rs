@@ -76,7 +76,7 @@ async fn turns(nodes: &[Node]) -> Result<String> {
 /// Everybody asks when all are connected; how long until all have the right answer.
 async fn crowd(nodes: &[SocketAddr], requests: usize, size: usize) -> Result<Duration> {
     let barrier = Arc::new(Barrier::new(requests + 1));
-    let request = Arc::new(sample::request("shop.example", size));
+    let request = Arc::new(sample::request("shop.example", size, "identity"));
     let body = Arc::new(sample::body(size));
     let mut people = Vec::with_capacity(requests);
     for number in 0..requests {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::load::{Load, Until};
 use crate::server::{Node, Redis};
+use crate::wanted::Wanted;
 use crate::{cpu, median, origin, say, start};
 
 /// Purges a second. The first is what the others are compared to, and comes twice: the noise of the run.
@@ -25,7 +26,7 @@ pub(crate) fn run(rounds: usize, seconds: f64) -> Result<()> {
     let redis = Redis::start()?;
     let node = Node::start(upstream, &redis, Some(CORE))?;
     node.ready()?;
-    let mut load = Load::connect(node.address, SIZE, CONNECTIONS, 64)?;
+    let mut load = Load::connect(node.address, &Wanted::new(node.address, SIZE, None)?, CONNECTIONS, 64)?;
     load.run(Until::Requests(20_000))?;
     let mut costs = vec![Vec::new(); RATES.len()];
     let mut hits = vec![Vec::new(); RATES.len()];

@@ -22,6 +22,8 @@ mod sample;
 mod server;
 mod shelf;
 mod start;
+#[path = "../hit/wanted.rs"]
+mod wanted;
 mod work;
 
 use anyhow::Result;

@@ -2,7 +2,7 @@
 //! they meet nowhere else.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -16,6 +16,8 @@ use crate::policy::time::Timestamp;
 /// What other nodes' journals may take to come into a log that can be reached again: a replay is tried each
 /// second, on a connection that is made anew.
 const JOURNALS_COME: Duration = Duration::from_secs(3);
+/// Tags that are marked while the index is locked, some tens of microseconds: hits wait for no more of a long line.
+const SLICE: usize = 512;
 
 /// A [`PurgeIndex`] behind a lock that is held for compares only, never over I/O.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Purges {
     /// The index' epoch, read alone at a hit that nothing has happened to.
     epoch: AtomicU64,
     index: RwLock<PurgeIndex>,
+    /// Who applies a line, from its first tag to its last. No reader takes it.
+    writer: Mutex<()>,
     /// Wakes those who wait for a position, in the order in which they came.
     applied: Notify,
     is_caught_up: AtomicBool,
@@ -44,6 +48,7 @@ impl Purges {
         Self {
             epoch: AtomicU64::new(index.epoch()),
             index: RwLock::new(index),
+            writer: Mutex::default(),
             applied: Notify::new(),
             is_caught_up: AtomicBool::new(false),
             journaled: AtomicU64::new(0),
@@ -124,22 +129,40 @@ impl Purges {
 
     /// Applies a line of the log.
     pub fn apply(&self, seq: PurgeSeq, line: Marked, now: Timestamp) {
-        let mut index = self.write();
-        index.apply(seq, line, now);
-        self.publish(&index);
+        let _alone = self.alone();
+        self.apply_alone(seq, line, now);
     }
 
     /// Applies a purge that the log does not hold (yet): it has a position in this process alone.
     pub fn apply_here(&self, line: Marked, now: Timestamp) -> PurgeSeq {
-        let mut index = self.write();
-        let seq = index.applied().next_local();
-        index.apply(seq, line, now);
-        self.publish(&index);
+        let _alone = self.alone();
+        let seq = self.applied().next_local();
+        self.apply_alone(seq, line, now);
         seq
+    }
+
+    /// Lets readers in between the parts of a long line: what is marked already concerns only entries that the
+    /// whole line will concern.
+    fn apply_alone(&self, seq: PurgeSeq, line: Marked, now: Timestamp) {
+        let mut index = self.write();
+        if index.begin(seq, &line.marks, now) {
+            for (at, slice) in line.marks.chunks(SLICE).enumerate() {
+                if at > 0 {
+                    drop(index);
+                    // The lock favours writers: who waits for it is let in first.
+                    std::thread::yield_now();
+                    index = self.write();
+                }
+                index.mark(seq, slice, now);
+            }
+        }
+        index.finish(seq, line, now);
+        self.publish(&index);
     }
 
     /// Forgets what lies before `seq`: all older entries must be refilled.
     pub fn raise_floor(&self, seq: PurgeSeq) {
+        let _alone = self.alone();
         let mut index = self.write();
         index.raise_floor(seq);
         self.publish(&index);
@@ -147,6 +170,7 @@ impl Purges {
 
     /// Forgets everything: all that was stored up to now must be refilled.
     pub fn forget(&self) {
+        let _alone = self.alone();
         let mut index = self.write();
         let seq = index.applied().next_local();
         index.raise_floor(seq);
@@ -213,6 +237,10 @@ impl Purges {
     fn publish(&self, index: &PurgeIndex) {
         self.epoch.store(index.epoch(), Ordering::Release);
         self.applied.notify_waiters();
+    }
+
+    fn alone(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, PurgeIndex> {

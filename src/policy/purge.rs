@@ -7,13 +7,15 @@
 //! Invariant: an entry is valid when `as_of ≥ floor` and none of its tags was purged after `as_of`.
 
 mod index;
+mod marks;
 mod seq;
-
-use std::collections::HashSet;
-use std::sync::Arc;
 
 pub use index::PurgeIndex;
 pub use seq::PurgeSeq;
+
+use std::cmp::Reverse;
+
+use smallvec::SmallVec;
 
 use super::tags::{TagHash, coarse_tag, kind_of};
 use super::time::Timestamp;
@@ -69,30 +71,35 @@ impl Purge {
     /// with each tag the coarse ones that entries with too many tags carry in its place.
     pub fn marks(&self) -> Box<[(TagHash, Mode)]> {
         let mut marks = Vec::with_capacity(self.tags.len() + 4);
-        let mut coarse: HashSet<(&str, Mode)> = HashSet::new();
+        // By kind, and the strongest of a kind first.
+        let mut coarse: SmallVec<[(&str, Reverse<Mode>); 8]> = SmallVec::new();
         for (tag, mode) in &self.tags {
             marks.push((TagHash::of(tag), *mode));
-            coarse.extend([(kind_of(tag), *mode), ("", *mode)]);
+            coarse.extend([("", Reverse(*mode)), (kind_of(tag), Reverse(*mode))]);
         }
-        marks.extend(coarse.into_iter().map(|(kind, mode)| (coarse_tag(kind), mode)));
+        coarse.sort_unstable();
+        coarse.dedup_by_key(|(kind, _)| *kind);
+        marks.extend(coarse.into_iter().map(|(kind, Reverse(mode))| (coarse_tag(kind), mode)));
         marks.sort_unstable_by(|a, b| (a.0, b.1).cmp(&(b.0, a.1)));
         marks.dedup_by_key(|(tag, _)| *tag);
         marks.into_boxed_slice()
     }
 }
 
-/// A purge with its marks: hashed once, before the index is locked.
+/// A purge as the index takes it: hashed once, before the index is locked.
 #[derive(Clone, Debug, Default)]
 pub struct Marked {
-    /// What it says.
-    pub purge: Arc<Purge>,
     /// See [`Purge::marks`].
     pub marks: Box<[(TagHash, Mode)]>,
+    /// The tags of its deletions: they can be told by name to others who have lost them.
+    pub deleted: Box<[String]>,
 }
 
 impl From<Purge> for Marked {
     fn from(purge: Purge) -> Self {
-        Self { marks: purge.marks(), purge: Arc::new(purge) }
+        let marks = purge.marks();
+        let deleted = purge.tags.into_iter().filter(|(_, mode)| *mode == Mode::Delete).map(|(tag, _)| tag).collect();
+        Self { marks, deleted }
     }
 }
 

@@ -1,58 +1,12 @@
 //! What was purged, by tag, and what that says of an entry.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::marks::{Applied, Marks};
 use super::{Marked, Mode, PurgeSeq, Purged};
 use crate::policy::tags::TagHash;
 use crate::policy::time::Timestamp;
-
-/// The newest purges of one tag.
-#[derive(Clone, Copy, Debug, Default)]
-struct Mark {
-    delete: PurgeSeq,
-    hard: PurgeSeq,
-    /// The newest soft purge of the current grace, and when the first of that grace came.
-    soft: PurgeSeq,
-    soft_since: Timestamp,
-    /// When the newest of all came.
-    at: Timestamp,
-}
-
-impl Mark {
-    fn add(&mut self, mode: Mode, seq: PurgeSeq, at: Timestamp, grace: Duration) {
-        self.at = at;
-        match mode {
-            Mode::Delete => self.delete = seq,
-            Mode::Hard => self.hard = seq,
-            Mode::Soft => {
-                // A soft purge whose grace is over has become a hard one: every purge has a bound.
-                if self.soft == PurgeSeq::ZERO || at >= self.soft_since + grace {
-                    self.hard = self.hard.max(self.soft);
-                    self.soft_since = at;
-                }
-                self.soft = seq;
-            }
-        }
-    }
-
-    fn judge(&self, as_of: PurgeSeq, grace: Duration) -> Purged {
-        if self.delete > as_of {
-            Purged::Deleted
-        } else if self.hard > as_of {
-            Purged::Hard
-        } else if self.soft > as_of {
-            // Of several soft purges in one grace the first sets the end for all: never too late.
-            Purged::Soft { until: self.soft_since + grace }
-        } else {
-            Purged::No
-        }
-    }
-
-    fn newest(&self) -> PurgeSeq {
-        self.delete.max(self.hard).max(self.soft)
-    }
-}
 
 /// A purge as the ring keeps it.
 #[derive(Debug)]
@@ -64,28 +18,29 @@ struct Recent {
 
 impl Recent {
     fn bytes(&self) -> usize {
-        size_of_val(&*self.line.marks) + self.line.purge.tags.iter().map(|(tag, _)| tag.len() + 32).sum::<usize>()
+        size_of_val(&*self.line.marks) + self.line.deleted.iter().map(|tag| tag.len() + 32).sum::<usize>()
     }
 }
 
 /// What was purged, by tag, and the newest purges in order.
 ///
 /// Bounded: beyond `marks_max` tags (or after `lifetime_max`) the older generation is forgotten and
-/// `floor` rises to its newest purge, so that what can no longer be judged counts as purged.
+/// `floor` rises to its newest purge, so that what can no longer be judged counts as purged. A purge of more
+/// tags than a generation holds is not remembered by tag at all: `floor` rises to it.
 #[derive(Debug)]
 pub struct PurgeIndex {
     soft_grace: Duration,
-    marks_max: usize,
+    generation_max: usize,
     lifetime_max: Duration,
     applied: PurgeSeq,
     floor: PurgeSeq,
     /// As `floor`, for what was deleted: below it even a failing origin is no reason to serve.
     delete_floor: PurgeSeq,
     epoch: u64,
-    young: HashMap<TagHash, Mark>,
+    young: Marks,
     young_since: Option<Timestamp>,
     young_deleted: PurgeSeq,
-    old: HashMap<TagHash, Mark>,
+    old: Marks,
     old_newest: PurgeSeq,
     old_deleted: PurgeSeq,
     /// The newest purges, in order: all after `ring_after`.
@@ -106,16 +61,16 @@ impl PurgeIndex {
     pub fn new(soft_grace: Duration, marks_max: usize, lifetime_max: Duration) -> Self {
         Self {
             soft_grace,
-            marks_max: marks_max.max(2),
+            generation_max: Marks::full(marks_max / 2),
             lifetime_max,
             applied: PurgeSeq::ZERO,
             floor: PurgeSeq::ZERO,
             delete_floor: PurgeSeq::ZERO,
             epoch: 0,
-            young: HashMap::new(),
+            young: Marks::new(),
             young_since: None,
             young_deleted: PurgeSeq::ZERO,
-            old: HashMap::new(),
+            old: Marks::new(),
             old_newest: PurgeSeq::ZERO,
             old_deleted: PurgeSeq::ZERO,
             ring: VecDeque::new(),
@@ -145,29 +100,54 @@ impl PurgeIndex {
         self.epoch
     }
 
-    /// Tags remembered one by one.
+    /// Tags remembered one by one, one that was purged in several modes for each of these.
     pub fn marks(&self) -> usize {
         self.young.len() + self.old.len()
     }
 
     /// Applies a line of the log. Lines come in order; one that was applied already changes nothing.
     pub fn apply(&mut self, seq: PurgeSeq, line: Marked, at: Timestamp) {
+        if self.begin(seq, &line.marks, at) {
+            self.mark(seq, &line.marks, at);
+        }
+        self.finish(seq, line, at);
+    }
+
+    /// Makes room for a line, the first of three steps. Whether its tags are to be marked: it was not applied
+    /// already, and has no more of them than a generation holds.
+    pub fn begin(&mut self, seq: PurgeSeq, marks: &[(TagHash, Mode)], at: Timestamp) -> bool {
+        let most = room(marks);
+        if seq <= self.applied || most > self.generation_max {
+            return false;
+        }
+        let since = *self.young_since.get_or_insert(at);
+        if self.young.len() + most > self.generation_max || at.since(since) > self.lifetime_max {
+            self.turn_generation(at);
+        }
+        true
+    }
+
+    /// Marks tags of a line that has begun, some or all: until it is finished they concern only what is older than
+    /// the newest line that is.
+    pub fn mark(&mut self, seq: PurgeSeq, marks: &[(TagHash, Mode)], at: Timestamp) {
+        for (tag, mode) in marks {
+            self.young.add(*tag, *mode, Applied { seq, at }, self.soft_grace, &self.old);
+        }
+    }
+
+    /// Applies a line whose tags have been marked.
+    pub fn finish(&mut self, seq: PurgeSeq, line: Marked, at: Timestamp) {
         if seq <= self.applied {
             return;
         }
-        let since = *self.young_since.get_or_insert(at);
-        if self.young.len() + line.marks.len() > self.marks_max / 2 || at.since(since) > self.lifetime_max {
-            self.turn_generation(at);
-        }
         self.applied = seq;
         self.epoch += 1;
-        for (tag, mode) in &line.marks {
-            let known = self.young.get(tag).or_else(|| self.old.get(tag)).copied().unwrap_or_default();
-            let mark = self.young.entry(*tag).or_insert(known);
-            mark.add(*mode, seq, at, self.soft_grace);
-            if *mode == Mode::Delete {
-                self.young_deleted = seq;
-            }
+        let deletes = line.marks.iter().any(|(_, mode)| *mode == Mode::Delete);
+        if room(&line.marks) > self.generation_max {
+            self.floor = seq;
+            self.delete_floor = if deletes { seq } else { self.delete_floor };
+        } else if deletes {
+            self.young_deleted = seq;
         }
         let recent = Recent { seq, at, line };
         self.ring_bytes += recent.bytes();
@@ -187,9 +167,8 @@ impl PurgeIndex {
     fn turn_generation(&mut self, at: Timestamp) {
         self.floor = self.floor.max(self.old_newest);
         self.delete_floor = self.delete_floor.max(self.old_deleted);
-        self.old = std::mem::take(&mut self.young);
+        self.old = std::mem::replace(&mut self.young, Marks::new());
         self.old_newest = self.applied;
-        // Marks that were carried over came with their deletions, so the newest deletion covers them too.
         self.old_deleted = self.young_deleted;
         self.young_since = Some(at);
     }
@@ -210,14 +189,13 @@ impl PurgeIndex {
 
     /// The tags of the newest deletions, each once, as far as they are remembered.
     pub fn recent_deletions(&self) -> BTreeSet<String> {
-        let tags = self.ring.iter().flat_map(|recent| &recent.line.purge.tags);
-        tags.filter(|(_, mode)| *mode == Mode::Delete).map(|(tag, _)| tag.clone()).collect()
+        self.ring.iter().flat_map(|recent| &recent.line.deleted).cloned().collect()
     }
 
     /// The end of the echo of the newest purge that concerns these tags, for an answer whose fill began
     /// at `began`, within `echo` of it: the purge may have been faster than what it tells of.
     pub fn echo(&self, tags: &[TagHash], began: Timestamp, echo: Duration) -> Option<Timestamp> {
-        let marks = tags.iter().filter_map(|tag| self.young.get(tag).or_else(|| self.old.get(tag)));
+        let marks = tags.iter().filter_map(|tag| self.mark_of(*tag));
         marks.map(|mark| mark.at + echo).max().filter(|end| began < *end)
     }
 
@@ -238,8 +216,7 @@ impl PurgeIndex {
             return Purged::No;
         }
         tags.iter()
-            .filter_map(|tag| self.young.get(tag).or_else(|| self.old.get(tag)))
-            .map(|mark| mark.judge(as_of, self.soft_grace))
+            .flat_map(|tag| [&self.young, &self.old].map(|marks| marks.judge(*tag, as_of, self.soft_grace)))
             .fold(self.below_floor(as_of), Purged::or_worse)
     }
 
@@ -288,8 +265,17 @@ impl PurgeIndex {
 
     /// The newest purge of a tag, for `explain` and tests.
     pub fn newest(&self, tag: TagHash) -> Option<PurgeSeq> {
-        self.young.get(&tag).or_else(|| self.old.get(&tag)).map(Mark::newest)
+        self.mark_of(tag).map(|mark| mark.seq)
     }
+
+    fn mark_of(&self, tag: TagHash) -> Option<Applied> {
+        self.young.newest(tag).or_else(|| self.old.newest(tag))
+    }
+}
+
+/// Marks that a line may come to: a soft one whose grace is over becomes a hard one beside the new.
+fn room(marks: &[(TagHash, Mode)]) -> usize {
+    marks.len() + marks.iter().filter(|(_, mode)| *mode == Mode::Soft).count()
 }
 
 /// The strongest mode among the tags that both sorted lists hold; searches the longer with the shorter.
@@ -397,6 +383,56 @@ mod tests {
         index.raise_floor(floor);
         assert_eq!(index.judge_since(&tags(&["never"]), seq(20), 20), Purged::Deleted, "it may have been");
         assert_eq!(index.judge(&tags(&["never"]), floor), Purged::No);
+    }
+
+    #[test]
+    fn a_line_whose_tags_are_marked_in_parts_concerns_what_is_older_alone() {
+        let mut index = index();
+        index.apply(seq(1), line(&["x"], Mode::Hard), at(0));
+        let long = line(&["a", "b", "c"], Mode::Hard);
+        let (first, rest) = long.marks.split_at(2);
+        assert!(index.begin(seq(3), &long.marks, at(0)));
+        index.mark(seq(3), first, at(0));
+        let tags = tags(&["a", "b", "c", "*"]);
+        assert_eq!(index.judge(&tags, seq(1)), Purged::No, "as new as the newest line");
+        // A purge that has no place in the log yet comes between.
+        index.apply(seq(1).next_local(), line(&["a", "b", "c"], Mode::Soft), at(0));
+        index.mark(seq(3), rest, at(0));
+        index.finish(seq(3), long, at(0));
+        assert_eq!((index.applied(), index.epoch()), (seq(3), 3));
+        for tag in &tags {
+            assert_eq!(index.judge(&[*tag], seq(2)), Purged::Hard);
+        }
+        assert!(!index.begin(seq(3), &[], at(0)), "it was applied");
+    }
+
+    #[test]
+    fn a_purge_of_more_tags_than_are_remembered_purges_everything() {
+        let names: Vec<_> = (0..9).map(|n| format!("t{n}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let mut index = PurgeIndex::new(GRACE, 16, Duration::from_secs(3600));
+        index.apply(seq(1), line(&["t0"], Mode::Hard), at(0));
+        let epoch = index.epoch();
+        index.apply(seq(2), line(&names, Mode::Hard), at(0));
+        for tags in [tags(&names), tags(&["never"])] {
+            assert_eq!(index.judge(&tags, seq(1)), Purged::Hard);
+            assert_eq!(index.judge_since(&tags, seq(1), epoch), Purged::Hard);
+            assert_eq!(index.judge(&tags, seq(2)), Purged::No);
+        }
+        assert_eq!((index.floor(), index.marks()), (seq(2), 2));
+        index.apply(seq(3), line(&names, Mode::Delete), at(0));
+        assert_eq!(index.judge(&tags(&["t8"]), seq(2)), Purged::Deleted);
+    }
+
+    #[test]
+    fn a_grace_goes_on_when_what_is_old_is_forgotten() {
+        let mut index = PurgeIndex::new(GRACE, 16, Duration::from_secs(1));
+        index.apply(seq(1), line(&["a"], Mode::Soft), at(0));
+        index.apply(seq(2), line(&["a"], Mode::Soft), at(1500));
+        assert_eq!(index.judge(&tags(&["a"]), seq(1)), Purged::Soft { until: at(2000) });
+        index.apply(seq(3), line(&["a"], Mode::Soft), at(2500));
+        assert_eq!(index.judge(&tags(&["a"]), seq(1)), Purged::Hard);
+        assert_eq!(index.judge(&tags(&["a"]), seq(2)), Purged::Soft { until: at(4500) });
     }
 
     #[test]

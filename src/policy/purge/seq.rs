@@ -13,11 +13,15 @@ const LOCAL_BITS: u32 = 40;
 /// A position in the purge log: the id of a Redis stream entry, `ms-n`, and behind it the count of
 /// purges that this process applied while it could not reach the log. Never a clock of ours.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PurgeSeq(u128);
+pub struct PurgeSeq {
+    /// The upper and the lower half of 128 bits: two words need no more room than they fill.
+    high: u64,
+    low: u64,
+}
 
 impl PurgeSeq {
     /// Before every purge.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self::from_bits(0);
 
     /// The id `ms-n`; `None` when a part is larger than any that a healthy log holds (2^48 ms are
     /// 8,900 years, and no log takes 2^40 lines in a millisecond).
@@ -25,21 +29,21 @@ impl PurgeSeq {
         if ms >> MS_BITS != 0 || n >> N_BITS != 0 {
             return None;
         }
-        Some(Self(((ms as u128) << (N_BITS + LOCAL_BITS)) | ((n as u128) << LOCAL_BITS)))
+        Some(Self::from_bits(((ms as u128) << (N_BITS + LOCAL_BITS)) | ((n as u128) << LOCAL_BITS)))
     }
 
     /// The log's own time of the position, in milliseconds since 1970.
     pub const fn logged_at(self) -> Timestamp {
-        Timestamp::from_millis(low(self.0 >> (N_BITS + LOCAL_BITS), MS_BITS))
+        Timestamp::from_millis(low(self.to_bits() >> (N_BITS + LOCAL_BITS), MS_BITS))
     }
 
     /// Its count among the positions of one millisecond.
     pub const fn n(self) -> u64 {
-        low(self.0 >> LOCAL_BITS, N_BITS)
+        low(self.to_bits() >> LOCAL_BITS, N_BITS)
     }
 
     const fn local(self) -> u64 {
-        low(self.0, LOCAL_BITS)
+        low(self.to_bits(), LOCAL_BITS)
     }
 
     /// Parses `ms-n`.
@@ -52,34 +56,34 @@ impl PurgeSeq {
     /// The next position that exists in this process alone.
     #[must_use]
     pub const fn next_local(self) -> Self {
-        Self(self.0 + 1)
+        Self::from_bits(self.to_bits() + 1)
     }
 
     /// The next position that the log may hold.
     #[must_use]
     pub const fn next_shared(self) -> Self {
-        Self(self.shared().0 + (1 << LOCAL_BITS))
+        Self::from_bits(self.shared().to_bits() + (1 << LOCAL_BITS))
     }
 
     /// The position without what only this process knows: what another node may be told.
     #[must_use]
     pub const fn shared(self) -> Self {
-        Self(self.0 >> LOCAL_BITS << LOCAL_BITS)
+        Self::from_bits(self.to_bits() >> LOCAL_BITS << LOCAL_BITS)
     }
 
     /// The 128 bits, for the wire.
     pub const fn to_bits(self) -> u128 {
-        self.0
+        ((self.high as u128) << 64) | self.low as u128
     }
 
     /// From the wire.
     pub const fn from_bits(bits: u128) -> Self {
-        Self(bits)
+        Self { high: low(bits >> 64, 64), low: low(bits, 64) }
     }
 }
 
 /// The lowest bits of a number.
-#[expect(clippy::cast_possible_truncation, reason = "what is left has less than 64 bits")]
+#[expect(clippy::cast_possible_truncation, reason = "what is left has no more than 64 bits")]
 const fn low(number: u128, bits: u32) -> u64 {
     (number & ((1 << bits) - 1)) as u64
 }

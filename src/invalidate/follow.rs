@@ -16,8 +16,11 @@ use crate::purges::Purges;
 use crate::store::{LogLine, LogState, SharedStore, StoreError};
 use crate::tasks::Tasks;
 
-/// Lines that are read at a time.
-const BATCH: usize = 1000;
+/// Lines of the first batch, and of a batch, at the most. A batch is twice as long as the one before it as long as
+/// that many lines of the longest size in it have no more than so many bytes.
+const BATCH_FIRST: usize = 128;
+const BATCH_MOST: usize = 4096;
+const BATCH_BYTES: usize = 2 << 20;
 /// How long one read waits for a line, at the most: also how often an idle node looks whether the log
 /// still holds its position.
 const WAIT: Duration = Duration::from_secs(1);
@@ -44,6 +47,27 @@ impl Pace {
         self.last = now;
         self.quick = if is_quick { self.quick.saturating_add(1) } else { 0 };
         if self.quick >= BURST { QUICK } else { Duration::ZERO }
+    }
+}
+
+/// Lines of the log that were read together.
+struct Batch {
+    lines: Vec<LogLine>,
+    /// When they were asked for.
+    asked: Timestamp,
+    /// Lines that were asked for: with fewer the log was read to its end.
+    most: usize,
+}
+
+impl Batch {
+    fn is_end(&self) -> bool {
+        self.lines.len() < self.most
+    }
+
+    /// Lines that the next batch should have, at the most.
+    fn next(&self) -> usize {
+        let longest = self.lines.iter().filter_map(|line| line.purge.as_ref()).map(Purge::bytes).max().unwrap_or(0);
+        (BATCH_BYTES / longest.max(1)).clamp(1, (self.most * 2).min(BATCH_MOST))
     }
 }
 
@@ -120,23 +144,38 @@ impl Follower {
             return error;
         }
         let mut pace = Pace::default();
+        let mut most = BATCH_FIRST;
+        let mut ahead = None;
         loop {
             let caught_up = self.state.borrow().caught_up;
             // The first reads do not wait: an empty answer is the end of the log.
             let wait = if caught_up { WAIT.min(self.max_blind / 4) } else { Duration::ZERO };
-            let asked = self.clock.now();
-            let lines = match self.log.read_log(self.purges.applied().shared(), BATCH, wait).await {
-                Ok(lines) => lines,
-                Err(error) => return error,
+            let batch = match ahead.take() {
+                Some(batch) => batch,
+                None => match self.read(self.purges.applied().shared(), most, wait).await {
+                    Ok(batch) => batch,
+                    Err(error) => return error,
+                },
             };
-            let now = self.clock.now();
-            let is_end = lines.len() < BATCH;
-            let is_idle = lines.is_empty() && caught_up;
-            let wait = if is_end && !lines.is_empty() { pace.after(lines.len(), now) } else { Duration::ZERO };
-            for line in lines {
-                // Replayed lines are old: their grace, counted from the log's own time, is long over.
-                let at = if caught_up { now } else { now.min(line.seq.logged_at()) };
-                self.apply(line, at).await;
+            most = batch.next();
+            let (now, asked, is_end) = (self.clock.now(), batch.asked, batch.is_end());
+            let is_idle = batch.lines.is_empty() && caught_up;
+            let wait = if is_end && !is_idle { pace.after(batch.lines.len(), now) } else { Duration::ZERO };
+            match batch.lines.last().map(|line| line.seq).filter(|_| !is_end) {
+                None => self.apply_all(batch.lines, caught_up, now).await,
+                Some(last) => {
+                    // Behind a full batch there is more. The question is on its way before the answer to the last
+                    // one is applied.
+                    let (next, ()) = tokio::join!(
+                        biased;
+                        self.read(last, most, Duration::ZERO),
+                        self.apply_all(batch.lines, caught_up, now)
+                    );
+                    match next {
+                        Ok(next) => ahead = Some(next),
+                        Err(error) => return error,
+                    }
+                }
             }
             if is_idle && let Err(error) = self.resume(owed, true).await {
                 // Emptied under a connection that lives, the log is silent as if nothing had happened.
@@ -216,6 +255,20 @@ impl Follower {
         seqs.last().copied().ok_or_else(|| StoreError::Server("the log says nothing of the line".into()))
     }
 
+    async fn read(&self, after: PurgeSeq, most: usize, wait: Duration) -> Result<Batch, StoreError> {
+        let asked = self.clock.now();
+        let lines = self.log.read_log(after, most, wait).await?;
+        Ok(Batch { lines, asked, most })
+    }
+
+    async fn apply_all(&self, lines: Vec<LogLine>, caught_up: bool, now: Timestamp) {
+        for line in lines {
+            // Replayed lines are old: their grace, counted from the log's own time, is long over.
+            let at = if caught_up { now } else { now.min(line.seq.logged_at()) };
+            self.apply(line, at).await;
+        }
+    }
+
     async fn apply(&self, line: LogLine, at: Timestamp) {
         let Some(purge) = line.purge else {
             // Somebody else's, or a newer version's. Its place is taken, so that we do not read it again.
@@ -244,6 +297,20 @@ fn note(source: &str) -> Purge {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_of_long_lines_is_short() {
+        let lines = |count: usize, bytes: usize| {
+            let purge = Purge { tags: vec![("x".repeat(bytes - 16), Mode::Hard)], ..Purge::default() };
+            vec![LogLine { seq: PurgeSeq::ZERO, purge: Some(purge) }; count]
+        };
+        let next = |most, lines| Batch { lines, asked: Timestamp::default(), most }.next();
+        assert_eq!(next(BATCH_FIRST, lines(3, 50)), 2 * BATCH_FIRST);
+        assert_eq!(next(BATCH_MOST, lines(3, 50)), BATCH_MOST);
+        assert_eq!(next(BATCH_MOST, [lines(3, 50), lines(1, BATCH_BYTES / 8)].concat()), 8);
+        assert_eq!(next(8, lines(1, 2 * BATCH_BYTES)), 1);
+        assert_eq!((next(1, lines(1, 50)), next(1, Vec::new())), (2, 2));
+    }
 
     #[test]
     fn the_lines_of_a_burst_are_taken_together() {

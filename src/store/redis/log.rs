@@ -246,18 +246,24 @@ fn lines(answer: Value) -> Result<Vec<LogLine>, StoreError> {
 /// `[[id, [field, value, …]], …]`. What cannot be read as a line keeps its place with nothing in it.
 fn entries(found: Value) -> Result<Vec<LogLine>, StoreError> {
     let Value::Array(found) = found else { return Err(odd(&found)) };
-    let mut lines = Vec::with_capacity(found.len());
-    for entry in found {
-        let (id, fields): (String, Vec<Vec<u8>>) =
-            redis::from_redis_value(entry).map_err(|error| StoreError::Server(error.to_string()))?;
+    let line = |entry: &Value| {
+        let Value::Array(parts) = entry else { return Err(odd(entry)) };
+        let [Value::BulkString(id), fields] = parts.as_slice() else { return Err(odd(entry)) };
+        let id = String::from_utf8_lossy(id);
         let seq = PurgeSeq::parse(&id).ok_or_else(|| beyond(&id))?;
-        lines.push(LogLine { seq, purge: purge(&fields) });
-    }
-    Ok(lines)
+        Ok(LogLine { seq, purge: purge(fields) })
+    };
+    found.iter().map(line).collect()
 }
 
-fn purge(fields: &[Vec<u8>]) -> Option<Purge> {
-    let field = |name: &[u8]| fields.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_slice());
+fn purge(fields: &Value) -> Option<Purge> {
+    let Value::Array(fields) = fields else { return None };
+    let field = |name: &[u8]| {
+        fields.chunks_exact(2).find_map(|pair| match pair {
+            [Value::BulkString(held), Value::BulkString(value)] if held == name => Some(value.as_slice()),
+            _ => None,
+        })
+    };
     (field(b"v")? == line::VERSION.as_bytes()).then_some(())?;
     line::decode(field(b"p")?)
 }

@@ -36,7 +36,7 @@ use crate::store::SharedStore;
 use crate::store::l1::L1;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{Address, Credentials, Eviction, RedisSettings, RedisStore, Tls, Topology};
-use crate::store::wire::Codec;
+use crate::store::wire::{self, Codec};
 use crate::tasks::Tasks;
 
 /// How often evicted bodies are freed in a quiet process.
@@ -371,6 +371,7 @@ fn stores(config: &Config, clock: &Arc<dyn Clock>, tasks: &Tasks) -> Result<Stor
         database: i64::from(redis.database),
         namespace: redis.namespace.clone(),
         connections: redis.connections,
+        value_max: wire::value_max(config.memory.object_max),
         connect_timeout: redis.connect_timeout,
         deadline: redis.deadline,
         lease_deadline: redis.lease_wait / LEASE_ANSWERS,

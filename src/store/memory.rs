@@ -71,7 +71,8 @@ impl MemoryStore {
 impl SharedStore for MemoryStore {
     fn get(&self, key: KeyHash) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
         let now = self.clock.now();
-        let found = self.state().values.get(&key).filter(|(_, until)| now < *until).map(|(value, _)| value.clone());
+        let held = |(value, until): &&(Bytes, Timestamp)| now < *until && !value.is_empty();
+        let found = self.state().values.get(&key).filter(held).map(|(value, _)| value.clone());
         std::future::ready(Ok(found)).boxed()
     }
 

@@ -18,7 +18,7 @@ use crate::policy::purge::{Purge, PurgeSeq};
 /// What all nodes share: entries and the purge log. One of the three seams; the Redis store and the
 /// memory store pass the same contract (`tests/it/contract.rs`).
 pub trait SharedStore: Send + Sync + fmt::Debug {
-    /// The stored bytes of a key.
+    /// The stored bytes of a key; no bytes are none.
     fn get(&self, key: KeyHash) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>>;
 
     /// Stores bytes for a time; they may be gone sooner.

@@ -197,6 +197,9 @@ impl Codec {
 
     /// Checks what stands before the value proper, and gives that and the value.
     fn open(&self, fingerprint: u64, key: &[u8], bytes: &Bytes) -> Result<(Envelope, Bytes), WireError> {
+        if bytes.len() > value_max(self.object_max) {
+            return Err(WireError::TooLarge);
+        }
         if bytes.len() < BODY_AT || &bytes[..MAGIC.len()] != MAGIC {
             return Err(WireError::Corrupt);
         }
@@ -293,6 +296,11 @@ impl Codec {
         hasher.update(&bytes[BODY_AT..]);
         hasher.finalize()
     }
+}
+
+/// Bytes of an entry as it is written, at the most: the largest body, and what is bounded far below a mebibyte.
+pub const fn value_max(object_max: usize) -> usize {
+    object_max.saturating_add(1 << 20)
 }
 
 /// How long an entry is worth keeping: what has a validator, for a while after it may be served, because
@@ -457,6 +465,8 @@ mod tests {
         let mut newer = bytes.to_vec();
         newer[6] = VERSION + 1;
         assert_eq!(decode(&codec(), b"the key", &newer), WireError::Version);
+        let foreign = vec![b'x'; value_max(1 << 20) + 1];
+        assert_eq!(decode(&codec(), b"the key", &foreign), WireError::TooLarge, "not looked at");
         for garbage in [&b""[..], b"endcap", b"hello world, this is somebody else's value", &bytes[..bytes.len() - 1]] {
             assert_eq!(decode(&codec(), b"the key", garbage), WireError::Corrupt);
         }

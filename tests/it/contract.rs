@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use endcap::clock::{ManualClock, Timestamp};
 use endcap::policy::purge::PurgeSeq;
+use endcap::store::SharedStore;
 use endcap::store::redis::Topology;
 
-use crate::promises::{self, NO_WAIT, World, promises, settings};
+use crate::promises::{self, MINUTE, NO_WAIT, World, key, promises, settings};
 use crate::stage::RedisServer;
 
 async fn redis() -> World {
@@ -41,6 +43,20 @@ macro_rules! contract {
     };
 }
 promises!(contract);
+
+/// Whoever can write to Redis may put anything there.
+#[tokio::test]
+async fn of_a_value_that_is_too_large_for_us_only_as_much_is_read_as_tells_it() {
+    let server = RedisServer::start().await;
+    let mut settings = settings(Topology::Single(server.address()), "large");
+    settings.value_max = 1000;
+    let store = promises::store(&settings, &Arc::new(ManualClock::at(Timestamp::default())));
+    for (bytes, read) in [(1000, 1000), (1001, 1001), (5_000_000, 1001)] {
+        store.put(key("/a"), vec![b'x'; bytes].into(), MINUTE).await.unwrap();
+        assert_eq!(store.get(key("/a")).await.unwrap().unwrap().len(), read);
+    }
+    assert_eq!(store.get(key("/b")).await.unwrap(), None);
+}
 
 /// The store in memory cannot hold garbage.
 #[tokio::test]

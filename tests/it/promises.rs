@@ -98,6 +98,7 @@ pub(crate) fn settings(topology: Topology, namespace: &str) -> RedisSettings {
         database: 0,
         namespace: namespace.to_owned(),
         connections: 2,
+        value_max: 1 << 24,
         connect_timeout: Duration::from_secs(5),
         deadline: Duration::from_secs(5),
         lease_deadline: Duration::from_secs(5),
@@ -133,7 +134,8 @@ pub(crate) async fn what_was_put_is_got(world: World) {
     assert_eq!(store.get(key("/a")).await.unwrap(), None);
     for value in [&b"one"[..], b"", &[0, 255, 13, 10], &[7; 1 << 20]] {
         store.put(key("/a"), Bytes::copy_from_slice(value), MINUTE).await.unwrap();
-        assert_eq!(store.get(key("/a")).await.unwrap().as_deref(), Some(value));
+        let found = store.get(key("/a")).await.unwrap();
+        assert_eq!(found.as_deref(), Some(value).filter(|value| !value.is_empty()), "no bytes are none");
     }
     assert_eq!(store.get(key("/b")).await.unwrap(), None);
 }

@@ -141,7 +141,7 @@ async fn garbage_under_our_key_is_a_miss_with_a_reason() {
     let key = entry_key(&mut stage).await;
     for (garbage, reason) in [
         ("not an entry at all, but long enough to be taken for one", "l2_corrupt"),
-        ("", "l2_corrupt"),
+        ("", "l2_absent"),
         ("endcap\u{7f}\0 ...................................................", "l2_version"),
     ] {
         stage.redis().command(&["SET", &key, garbage]).await;

@@ -28,6 +28,7 @@ pub(super) struct Entries {
     namespace: String,
     connections: usize,
     next: AtomicUsize,
+    value_max: usize,
     deadline: Duration,
     /// A crowd waits for one lease, and may be why it comes late: it has more time than a look-up.
     lease_deadline: Duration,
@@ -44,6 +45,7 @@ impl Entries {
             namespace: settings.namespace.clone(),
             connections: settings.connections.max(1),
             next: AtomicUsize::new(0),
+            value_max: settings.value_max,
             deadline: settings.deadline,
             lease_deadline: settings.lease_deadline.max(settings.deadline),
             write_deadline: settings.append_deadline,
@@ -62,9 +64,12 @@ impl Entries {
     }
 
     async fn get_within(&self, deadline: Duration, key: KeyHash) -> Result<Option<Bytes>, StoreError> {
-        let mut command = redis::cmd("GET");
-        command.arg(self.entry(key));
-        Ok(self.spared::<Option<Vec<u8>>>(key, command, deadline).await?.map(Bytes::from))
+        // One byte more than what may be there: a foreign value of any size is no more than too large.
+        let mut command = redis::cmd("GETRANGE");
+        command.arg(self.entry(key)).arg(0).arg(self.value_max);
+        let found = self.spared::<Vec<u8>>(key, command, deadline).await?;
+        // Nothing that is ours is empty.
+        Ok((!found.is_empty()).then(|| Bytes::from(found)))
     }
 
     pub(super) async fn put(&self, key: KeyHash, value: &[u8], ttl: Duration) -> Result<(), StoreError> {

@@ -56,6 +56,8 @@ pub struct RedisSettings {
     pub namespace: String,
     /// Connections to each server that share the commands for entries.
     pub connections: usize,
+    /// Bytes of an entry as it is stored, at the most; of more only so much is read that it can be told.
+    pub value_max: usize,
     /// Time to connect.
     pub connect_timeout: Duration,
     /// An entry must come within this time.

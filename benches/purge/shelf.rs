@@ -14,9 +14,11 @@ use endcap::metrics::Metrics;
 use endcap::origin::{Origin, OriginBody, OriginError, Purpose};
 use endcap::policy::encoding::Compression;
 use endcap::policy::entry::Entry;
+use endcap::policy::freshness::Verdict;
 use endcap::policy::key::Key;
 use endcap::policy::purge::{Marked, Mode, Purge, PurgeIndex, PurgeSeq};
 use endcap::policy::route::Rule;
+use endcap::policy::time::Timestamp;
 use endcap::purges::Purges;
 use endcap::store::l1::L1;
 use endcap::store::wire::Codec;
@@ -105,6 +107,18 @@ impl Shelf {
             Filled::Landed { landed: Landed::Entry { entry, stored: true, .. }, .. } => Ok(entry),
             other => bail!("not stored: {other:?}"),
         }
+    }
+
+    /// What may be done with an entry now.
+    #[allow(dead_code, reason = "one of the benches asks")]
+    pub(crate) fn judge(&self, entry: &Entry, now: Timestamp) -> Verdict {
+        self.fill.judge(entry, now)
+    }
+
+    /// The rule of all entries.
+    #[allow(dead_code, reason = "likewise")]
+    pub(crate) fn rule(&self) -> &Rule {
+        &self.rule
     }
 
     /// Applies a purge as the follower does that has read its line.

@@ -168,6 +168,9 @@ webhook_secret = "{SECRET}"
 address = "127.0.0.1:0"
 [ops]
 address = "127.0.0.1:0"
+# A busy machine is no dead origin: the origin fails when the run says so.
+[origin]
+connect_timeout = "10s"
 [redis]
 {redis}
 [purge]

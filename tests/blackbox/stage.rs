@@ -22,8 +22,9 @@ use super::writer;
 const CALM: Duration = Duration::from_secs(3);
 /// How long a node shares one failure of the origin, as configured by default.
 const ERROR_TTL: Duration = Duration::from_secs(1);
-/// How long a fill may be under way, where nothing hangs.
-const FILL_LONGEST: Duration = Duration::from_secs(1);
+/// How long a fill may be under way, where nothing hangs: `lease_wait`, as configured by default, and what the shop
+/// takes. Others are served what they are served in a failure until it is over.
+const FILL_LONGEST: Duration = Duration::from_secs(3);
 /// Times are milliseconds on both sides.
 const CLOCK_MARGIN: Duration = Duration::from_millis(20);
 /// How long a journal may take to come into a log that can be reached again: a connection is made anew and a

@@ -83,8 +83,9 @@ impl Replay {
 
     /// Appends the oldest to the log, waits until this node has read them, and says how many there were.
     ///
-    /// Where too few replicas have them, the other nodes can read them all the same: each is put in once, and then
-    /// one a try asks for replicas. When these are back, all are put in again: it may be another server by then.
+    /// Where too few replicas have them, the other nodes can read them all the same: each is put in until this node
+    /// has read it, which a server that was replaced cannot make it do, and then one a try asks for replicas. When
+    /// these are back, all are put in again: it may be another server by then.
     async fn replay(
         &self,
         log: &dyn SharedStore,
@@ -101,19 +102,22 @@ impl Replay {
         if purges.is_empty() {
             return Ok(0);
         }
-        let seqs = match append(log, &self.purges, &purges, keep).await {
-            Err(error @ StoreError::Unreplicated(_)) => {
-                *told += untold;
-                return Err(error);
-            }
-            outcome if std::mem::take(told) == 0 => outcome?,
-            outcome => return outcome.map(|_| purges.len()),
+        let before = std::mem::take(told);
+        let (seqs, lacks) = match append(log, &self.purges, &purges, keep).await {
+            Ok(_) if before > 0 => return Ok(purges.len()),
+            Ok(seqs) => (seqs, None),
+            Err(StoreError::Unreplicated(seqs, text)) => (seqs.clone(), Some(StoreError::Unreplicated(seqs, text))),
+            Err(error) => return Err(error),
         };
         let last = seqs.last().copied().unwrap_or(PurgeSeq::ZERO);
         tokio::time::timeout(patience, self.purges.wait_for(last)).await.map_err(|_| StoreError::Timeout)?;
         if !self.purges.with(|index| seqs.iter().all(|seq| index.has_applied(*seq))) {
             // Lost before they were read: the follower is past them, and no other node knows of them.
             return Err(StoreError::Server("the log has lost a line".into()));
+        }
+        if let Some(error) = lacks {
+            *told = before + untold;
+            return Err(error);
         }
         let (count, shown) = (purges.len(), Arc::clone(&self.purges));
         let emptied = self.blocking(move |journal| {
@@ -138,11 +142,92 @@ impl Replay {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+    use futures_util::future::BoxFuture;
+
     use super::*;
     use crate::clock::{Clock, ManualClock};
+    use crate::policy::key::KeyHash;
     use crate::policy::purge::{Marked, Mode, PurgeIndex};
     use crate::policy::time::Timestamp;
     use crate::store::memory::MemoryStore;
+    use crate::store::{Lease, LeaseToken, LogLine, LogState};
+
+    /// A log that no replica has.
+    #[derive(Debug)]
+    struct Lacks(MemoryStore);
+
+    impl SharedStore for Lacks {
+        fn append<'s>(
+            &'s self,
+            lines: &'s [Purge],
+            keep: Duration,
+        ) -> BoxFuture<'s, Result<Vec<PurgeSeq>, StoreError>> {
+            let lacks = |seqs| Err(StoreError::Unreplicated(seqs, "0 of 1".into()));
+            self.0.append(lines, keep).map(move |appended| appended.and_then(lacks)).boxed()
+        }
+        fn get(&self, _: KeyHash) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+            unreachable!()
+        }
+        fn put(&self, _: KeyHash, _: Bytes, _: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
+            unreachable!()
+        }
+        fn remove(&self, _: KeyHash) -> BoxFuture<'_, Result<(), StoreError>> {
+            unreachable!()
+        }
+        fn lease(&self, _: KeyHash, _: LeaseToken, _: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {
+            unreachable!()
+        }
+        fn leased(&self, _: KeyHash) -> BoxFuture<'_, Result<Lease, StoreError>> {
+            unreachable!()
+        }
+        fn release(&self, _: KeyHash, _: LeaseToken, _: Option<Duration>) -> BoxFuture<'_, Result<(), StoreError>> {
+            unreachable!()
+        }
+        fn read_log(&self, _: PurgeSeq, _: usize, _: Duration) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
+            unreachable!()
+        }
+        fn log_state(&self, _: PurgeSeq) -> BoxFuture<'_, Result<LogState, StoreError>> {
+            unreachable!()
+        }
+        fn restore<'s>(&'s self, _: PurgeSeq, _: &'s Purge, _: Duration) -> BoxFuture<'s, Result<bool, StoreError>> {
+            unreachable!()
+        }
+    }
+
+    /// Found by the black box: a master came back that had been replaced, took what was in the journal, and nobody
+    /// read it there.
+    #[tokio::test]
+    async fn what_a_log_without_replicas_took_is_told_again_until_this_node_has_read_it() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(1000)));
+        let log = Lacks(MemoryStore::new(Arc::clone(&clock)));
+        let purges = Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None));
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("journal"), 4096).unwrap().0;
+        let replay = Replay::new(journal, Arc::clone(&purges), Metrics::new(&[]));
+        for _ in 0..2 {
+            replay.append(&Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() }).await.unwrap();
+        }
+        let keep = Duration::from_secs(100);
+        let apply = |ms, n| purges.apply(PurgeSeq::new(ms, n).unwrap(), Marked::default(), clock.now());
+        apply(900, 0);
+        let mut told = 0;
+        let elsewhere = async { apply(1001, 0) };
+        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut told), elsewhere);
+        assert!(replayed.is_err());
+        assert_eq!(told, 0);
+        let log = Lacks(MemoryStore::new(Arc::new(ManualClock::at(Timestamp::from_millis(2000)))));
+        let read = async { (0..2).for_each(|n| apply(2000, n)) };
+        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut told), read);
+        assert!(matches!(replayed, Err(StoreError::Unreplicated(..))), "{replayed:?}");
+        assert_eq!(told, 2);
+        // One asks whether replicas are back.
+        let read = async { apply(2000, 2) };
+        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut told), read);
+        assert!(matches!(replayed, Err(StoreError::Unreplicated(ref seqs, _)) if seqs.len() == 1), "{replayed:?}");
+        assert_eq!((told, purges.journaled()), (2, 2));
+    }
 
     /// The log is evicted after the line came in and before it was read; the next line begins a new one.
     #[tokio::test]

@@ -132,9 +132,9 @@ pub enum StoreError {
     /// The server refused, for a reason that has a remedy.
     #[error("{why}: {1}", why = .0.words())]
     Refused(Denial, String),
-    /// The lines are in the log, and too few replicas have them (`wait_replicas`).
-    #[error("too few replicas have the line: {0}")]
-    Unreplicated(String),
+    /// The lines stand in a log at these positions, and too few replicas have them (`wait_replicas`).
+    #[error("too few replicas have the line: {1}")]
+    Unreplicated(Vec<PurgeSeq>, String),
     /// The server answered with another error.
     #[error("the server said: {0}")]
     Server(String),
@@ -163,7 +163,7 @@ impl StoreError {
             Self::Open => "l2_open",
             Self::Connection(_) => "l2_connection",
             Self::Refused(denial, _) => denial.reason(),
-            Self::Unreplicated(_) => Denial::Replicas.reason(),
+            Self::Unreplicated(..) => Denial::Replicas.reason(),
             Self::Server(_) => "l2_error",
         }
     }

@@ -141,7 +141,7 @@ impl Entries {
         let outcome = self.ask(key, command, deadline).await;
         match &outcome {
             // A server that refuses is alive: only silence and broken connections count.
-            Ok(_) | Err(StoreError::Server(_) | StoreError::Refused(..) | StoreError::Unreplicated(_)) => {
+            Ok(_) | Err(StoreError::Server(_) | StoreError::Refused(..) | StoreError::Unreplicated(..)) => {
                 if self.breaker().succeeded() {
                     tracing::info!(tier = "l2", "shared store answers again");
                 }

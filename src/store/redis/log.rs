@@ -98,7 +98,7 @@ impl Log {
                 let text = format!("{count} of {} after {:?}", self.wait_replicas, self.wait_timeout);
                 // One of them may have taken its place.
                 self.links.look_again();
-                return Err(StoreError::Unreplicated(text));
+                return Err(StoreError::Unreplicated(seqs, text));
             }
         }
         Ok(seqs)

@@ -19,5 +19,6 @@ pub mod purges;
 pub mod serve;
 pub mod signals;
 pub mod store;
+mod sync;
 pub mod tasks;
 pub mod telemetry;

@@ -1,17 +1,15 @@
 //! The purge index as the node shares it: `invalidate` writes it, `fill` and `serve` read it, and
 //! they meet nowhere else.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
-
-use tokio::sync::Notify;
 
 use crate::policy::entry::{Entry, Seen};
 use crate::policy::freshness::{Sight, Trust};
 use crate::policy::purge::{Marked, PurgeIndex, PurgeSeq, Purged};
 use crate::policy::tags::TagHash;
 use crate::policy::time::Timestamp;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, Notify, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What other nodes' journals may take to come into a log that can be reached again: a replay is tried each
 /// second, on a connection that is made anew.

@@ -8,18 +8,19 @@
 //! 4. A follower takes the result only if no purge between 2 and 1 concerns it; else it joins again.
 //!
 //! A leader that fails or is dropped frees its followers: they join again. Followers are woken in the order
-//! in which they came.
+//! in which they came. `tests/schedules` tries this in all orders.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 use tokio::sync::oneshot;
 
 use crate::policy::key::KeyHash;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, PoisonError};
 
 /// Flights under way. `T` is what a flight lands.
 #[derive(Debug)]
@@ -153,65 +154,5 @@ impl<T: Clone> Follower<T> {
     /// Waits for the result; `None` when the leader gave up.
     pub async fn landed(self) -> Option<T> {
         self.result.await.ok()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderMap;
-
-    use super::*;
-    use crate::policy::key::Key;
-    use crate::policy::route::tests::rule;
-
-    fn key(path: &str) -> KeyHash {
-        Key::of_request(&rule(), path, None, "", &HeaderMap::new()).unwrap().hash()
-    }
-
-    fn lead<T: Clone>(joined: Joined<T>) -> Leader<T> {
-        match joined {
-            Joined::Leader(leader) => leader,
-            Joined::Follower(_) => panic!("somebody leads already"),
-        }
-    }
-
-    fn follow<T: Clone>(joined: Joined<T>) -> Follower<T> {
-        match joined {
-            Joined::Follower(follower) => follower,
-            Joined::Leader(_) => panic!("nobody leads"),
-        }
-    }
-
-    #[tokio::test]
-    async fn followers_get_what_the_leader_lands() {
-        let flights = Flights::new();
-        let leader = lead(flights.join(key("/a")));
-        assert!(!flights.is_followed(key("/a")));
-        let (one, two) = (follow(flights.join(key("/a"))), follow(flights.join(key("/a"))));
-        let _other = lead(flights.join(key("/b")));
-        assert!(flights.is_followed(key("/a")) && !flights.is_followed(key("/b")));
-        assert_eq!(flights.count(), 2);
-        leader.land(7);
-        assert_eq!((flights.follow(one).await, flights.follow(two).await), (Some(7), Some(7)));
-        assert_eq!((flights.count(), flights.followers()), (1, 0));
-    }
-
-    #[tokio::test]
-    async fn who_comes_after_the_landing_starts_anew() {
-        let flights = Flights::new();
-        lead(flights.join(key("/a"))).land(1);
-        lead(flights.join(key("/a"))).land(2);
-        assert_eq!(flights.count(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_leader_that_is_dropped_frees_its_followers() {
-        let flights = Flights::<u8>::new();
-        let leader = lead(flights.join(key("/a")));
-        let follower = follow(flights.join(key("/a")));
-        drop(leader);
-        assert_eq!(flights.follow(follower).await, None);
-        drop(lead(flights.join(key("/a"))));
-        assert_eq!(flights.count(), 0);
     }
 }

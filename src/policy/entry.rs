@@ -1,7 +1,6 @@
 //! A stored answer, and what is known of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{StatusCode, header};
@@ -11,6 +10,7 @@ use super::forms::Forms;
 use super::purge::{PurgeSeq, Purged};
 use super::tags::TagHash;
 use super::time::Timestamp;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Until when an entry may be used, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

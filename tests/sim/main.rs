@@ -8,7 +8,7 @@
 //! cargo test --test sim                            a thousand seeds
 //! tests/sim/run [SEEDS [FROM]]                     as many as you like, with optimisation
 //! ENDCAP_SIM_SEED=42 cargo test --test sim one_seed -- --nocapture      one seed, with its trace
-//! tests/sim/bite                                   shows that each rule is needed
+//! tests/bite                                       shows that each rule is needed
 //! ```
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 

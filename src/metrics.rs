@@ -62,6 +62,9 @@ pub struct Metrics {
     pub(crate) connections: IntGauge,
     pub(crate) connections_total: IntCounter,
     pub(crate) log_connected: IntGauge,
+    pub(crate) feed_clients: IntGauge,
+    pub(crate) feed_events: IntCounter,
+    pub(crate) feed_dropped: IntCounter,
     gauges: Gauges,
 }
 
@@ -300,6 +303,17 @@ impl Metrics {
             connections: gauge(&registry, "endcap_connections", "Client connections open now."),
             connections_total: counter(&registry, "endcap_connections_total", "Client connections accepted."),
             log_connected: gauge(&registry, "endcap_log_connected", "1 while this node follows the purge log."),
+            feed_clients: gauge(&registry, "endcap_feed_clients", "Clients of /events connected now."),
+            feed_events: counter(
+                &registry,
+                "endcap_feed_events_total",
+                "Events of the purge log that this node has handed on to its clients of /events.",
+            ),
+            feed_dropped: counter(
+                &registry,
+                "endcap_feed_dropped_total",
+                "Clients of /events that were let go because they did not keep up.",
+            ),
             gauges: Gauges {
                 ready: gauge(
                     &registry,
@@ -355,7 +369,16 @@ impl Metrics {
     /// Makes every label's counter, so that the first event is an increase from zero and no new series.
     fn declare(&self) {
         let refusals = Refusal::ALL.map(Refusal::reason);
-        let others = ["query_repeated", "header_repeated", "ops_token", "connections", "client_body"];
+        let others = [
+            "query_repeated",
+            "header_repeated",
+            "ops_token",
+            "feed_token",
+            "feed_origin",
+            "feed_full",
+            "connections",
+            "client_body",
+        ];
         for reason in refusals.into_iter().chain(others) {
             self.rejected.with_label_values(&[reason]);
         }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
+use crate::feed::Feed;
 use crate::fill::{Fill, FillSettings};
 use crate::invalidate::follow::{Follower, Following};
 use crate::invalidate::journal::Journal;
@@ -19,7 +20,7 @@ use crate::invalidate::webhook::{Hook, Webhooks};
 use crate::invalidate::{self, Durable, Invalidator};
 use crate::jitter::Jitter;
 use crate::metrics::Metrics;
-use crate::ops::Ops;
+use crate::ops::{Events, Ops};
 use crate::origin::{HttpOrigin, Origin, OriginSettings, PoolStats};
 use crate::policy::admission::HeadLimits;
 use crate::policy::cors::Cors;
@@ -119,7 +120,8 @@ impl Node {
         let limits = limits(config);
         // Operations look in while the public side drains, so its own connections may not hold it up.
         let ops_limits = ConnectionLimits {
-            connections_max: 256,
+            // A stream of events keeps its connection; the rest of operations has its own share.
+            connections_max: 256 + u32::try_from(config.feed.clients_max).unwrap_or(u32::MAX - 256),
             drain_timeout: limits.drain_timeout.min(OPS_DRAIN_MAX),
             h2c: false,
             head: HeadLimits { hosts: Vec::new(), ..limits.head.clone() },
@@ -246,12 +248,14 @@ impl Parts {
             },
         );
 
+        let feed = Feed::new(config.feed.clients_max, Arc::clone(&log), Arc::clone(&metrics));
         // A log in memory has one reader, which is never behind: history would only fill the memory.
         let log_keep = if durable == Durable::Memory { MEMORY_KEEP } else { keep };
         let (state, following) = watch::channel(Following::default());
         let follower = Follower {
             log: Arc::clone(&log),
             purges: Arc::clone(&purges),
+            feed: Arc::clone(&feed),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             keep: log_keep,
@@ -283,12 +287,25 @@ impl Parts {
             hooks(config)?,
             config.events.clone(),
             Arc::clone(&invalidator),
+            config.feed.token.is_some(),
             Arc::clone(&clock),
             Arc::clone(&metrics),
         );
+        let events = Events {
+            feed,
+            token: config.feed.token.as_ref().map(|token| token.expose().to_owned()),
+            ticket_ttl: config.feed.ticket_ttl,
+            heartbeat: config.feed.heartbeat,
+            write_timeout: config.listen.write_timeout,
+            cors: Cors::new(&config.feed.allow_origins),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            tasks: tasks.clone(),
+        };
         let ops = Ops {
             token: config.ops.token.as_ref().map(|token| token.expose().to_owned()),
             webhooks,
+            events,
             invalidator: Arc::clone(&invalidator),
             fill: Arc::clone(&fill),
             pool,

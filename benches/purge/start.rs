@@ -45,7 +45,7 @@ pub(crate) fn run(purges: usize) -> Result<()> {
 pub(crate) fn append(pipeline: &mut redis::Pipeline, number: usize) {
     let tags =
         vec![(format!("prod_01JAV7ZC4R8N5X2KQW7Y{number:010}"), Mode::Hard), ("list:product".to_owned(), Mode::Soft)];
-    let purge = Purge { tags, source: "default".into(), event_id: format!("msg_{number}") };
+    let purge = Purge { tags, source: "default".into(), event_id: format!("msg_{number}"), ..Purge::default() };
     let fields = ["*", "v", line::VERSION, "p"];
     pipeline.cmd("XADD").arg("endcap:purges").arg(&fields).arg(line::encode(&purge)).ignore();
 }

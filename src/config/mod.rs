@@ -40,6 +40,7 @@ pub use self::redis::{Redis, RedisServer, RedisTls};
 pub use self::secret::Secret;
 use crate::policy::encoding::Coding;
 use crate::policy::route::{Patterns, Routes};
+use crate::policy::ticket;
 use crate::policy::webhook::{self, EventRule};
 
 /// Everything a node is told before it starts. Fields are named as in `proxy.toml`.
@@ -53,6 +54,8 @@ pub struct Config {
     pub listen: Listen,
     /// The listener for operations.
     pub ops: Ops,
+    /// What admin clients are told.
+    pub feed: Feed,
     /// How the backend is spoken to.
     pub origin: Origin,
     /// Rules of the cache as a whole.
@@ -153,6 +156,33 @@ pub struct Ops {
 impl Default for Ops {
     fn default() -> Self {
         Self { address: loopback(8081), token: None }
+    }
+}
+
+/// What admin clients are told, at `/events` of the ops listener.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// Opens it, and signs tickets; without it both are closed, and events that purge nothing are not kept.
+    pub token: Option<Secret>,
+    /// How long a ticket is good: at most a minute.
+    pub ticket_ttl: Duration,
+    /// Clients at once; more get 503.
+    pub clients_max: usize,
+    /// How often a silent stream shows a sign of life.
+    pub heartbeat: Duration,
+    /// Browser origins that may listen.
+    pub allow_origins: Vec<String>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self {
+            token: None,
+            ticket_ttl: ticket::LIFETIME_MAX,
+            clients_max: 200,
+            heartbeat: Duration::from_secs(15),
+            allow_origins: Vec::new(),
+        }
     }
 }
 

@@ -28,6 +28,7 @@ tables! {
         webhook_secret_file: String,
         listen: Listen,
         ops: Ops,
+        feed: Feed,
         origin: Origin,
         cache: Cache,
         memory: Memory,
@@ -63,6 +64,15 @@ tables! {
         address: Text<SocketAddr>,
         token: Text<Secret>,
         token_file: String,
+    }
+
+    Feed {
+        token: Text<Secret>,
+        token_file: String,
+        ticket_ttl: Text<Duration>,
+        clients_max: usize,
+        heartbeat: Text<Duration>,
+        allow_origins: Vec<Text<BrowserOrigin>>,
     }
 
     Origin {

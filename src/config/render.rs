@@ -32,6 +32,7 @@ impl Config {
             preset: _,
             listen,
             ops,
+            feed,
             origin,
             cache,
             memory,
@@ -67,6 +68,14 @@ impl Config {
                 drain_timeout: some(listen.drain_timeout),
             }),
             ops: Some(raw::Ops { address: some(ops.address), token: secret(&ops.token), token_file: None }),
+            feed: Some(raw::Feed {
+                token: secret(&feed.token),
+                token_file: None,
+                ticket_ttl: some(feed.ticket_ttl),
+                clients_max: Some(feed.clients_max),
+                heartbeat: some(feed.heartbeat),
+                allow_origins: list(feed.allow_origins.iter().cloned().map(BrowserOrigin)),
+            }),
             origin: Some(raw::Origin {
                 host: origin.host.clone().map(|host| Text(HostName(host))),
                 connections_max: Some(origin.connections_max),

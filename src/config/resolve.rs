@@ -14,8 +14,9 @@ use super::routes;
 use super::shape::Path;
 use super::text::{Text, Textual};
 use super::units::Size;
-use super::{Cache, Compression, Config, Cors, Listen, Log, Memory, Ops, Origin, Purge};
+use super::{Cache, Compression, Config, Cors, Feed, Listen, Log, Memory, Ops, Origin, Purge};
 use crate::policy::route::Patterns;
+use crate::policy::ticket;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -29,6 +30,7 @@ pub(super) fn config(raw: Raw, layers: &Layers<'_>, problems: Vec<Problem>) -> R
         let message = format!("{} is listen.address already: operations are never on the public address", ops.address);
         check.problem(&Path::of(&["ops", "address"]), message);
     }
+    let feed = feed(raw.feed.unwrap_or_default(), &mut check);
     let origin = origin(raw.origin.unwrap_or_default(), &mut check);
     let cache = cache(raw.cache.unwrap_or_default(), &mut check);
     let memory = memory(raw.memory.unwrap_or_default(), &mut check);
@@ -58,6 +60,7 @@ pub(super) fn config(raw: Raw, layers: &Layers<'_>, problems: Vec<Problem>) -> R
             preset: raw.preset,
             listen,
             ops,
+            feed,
             origin,
             cache,
             memory,
@@ -111,6 +114,18 @@ fn ops(raw: raw::Ops, check: &mut Checker<'_, '_>) -> Ops {
     Ops {
         address: raw.address.map_or(Ops::default().address, |text| text.0),
         token: check.secret(at, "token", Given { value: raw.token, file: raw.token_file }),
+    }
+}
+
+fn feed(raw: raw::Feed, check: &mut Checker<'_, '_>) -> Feed {
+    let at = &Path::of(&["feed"]);
+    let default = Feed::default();
+    Feed {
+        token: check.secret(at, "token", Given { value: raw.token, file: raw.token_file }),
+        ticket_ttl: check.duration(at, "ticket_ttl", raw.ticket_ttl, default.ticket_ttl, ticket::LIFETIME_MAX),
+        clients_max: check.within(at, "clients_max", raw.clients_max, default.clients_max, 1, 100_000),
+        heartbeat: check.duration(at, "heartbeat", raw.heartbeat, default.heartbeat, HOUR),
+        allow_origins: plain(raw.allow_origins, |origin| origin.0),
     }
 }
 

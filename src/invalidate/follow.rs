@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::feed::Feed;
 use crate::jitter::Jitter;
 use crate::metrics::Metrics;
 use crate::policy::purge::{Marked, Mode, Purge, PurgeIndex, PurgeSeq};
@@ -89,6 +90,8 @@ pub struct Follower {
     pub log: Arc<dyn SharedStore>,
     /// What it writes.
     pub purges: Arc<Purges>,
+    /// Whom it tells of what it has applied; that never makes it wait.
+    pub feed: Arc<Feed>,
     /// How far back the log reaches.
     pub keep: Duration,
     /// How often the node must be confirmed as current: a read waits for a part of it.
@@ -223,6 +226,7 @@ impl Follower {
             LogState::Trimmed(first) => {
                 tracing::warn!(%applied, %first, "the purge log was cut past our position: older entries are refilled");
                 self.purges.raise_floor(first);
+                self.feed.lost();
             }
             LogState::Lost(held) => {
                 tracing::warn!(%applied, %held, "the purge log has lost lines: all nodes refill what is older");
@@ -233,9 +237,12 @@ impl Follower {
                 *owed = Some(Purge { tags, ..note("lost") });
                 // Others may have appended lines before our position that we shall never read.
                 self.purges.forget();
+                self.feed.lost();
             }
         }
-        self.tell(owed).await
+        self.tell(owed).await?;
+        self.feed.resumed(self.purges.applied());
+        Ok(())
     }
 
     /// Puts one line for all that was lost behind everything that anybody has read: whoever was behind
@@ -270,11 +277,12 @@ impl Follower {
     }
 
     async fn apply(&self, line: LogLine, at: Timestamp) {
-        let Some(purge) = line.purge else {
+        let Some(mut purge) = line.purge else {
             // Somebody else's, or a newer version's. Its place is taken, so that we do not read it again.
             self.metrics.log_garbage.inc();
             tracing::warn!(purge_seq = %line.seq, "skipped a line of the purge log that cannot be read");
             self.purges.apply(line.seq, Marked::default(), at);
+            self.feed.applied(line.seq, &[]);
             return;
         };
         for mode in Mode::ALL {
@@ -284,8 +292,11 @@ impl Follower {
             }
         }
         tracing::debug!(purge_seq = %line.seq, source = purge.source, tags = purge.tags.len(), "purge applied");
+        // The index has no use for them, and would keep them.
+        let notices = std::mem::take(&mut purge.notices);
         let marked = Tasks::compute(purge.bytes(), || Marked::from(purge)).await;
         self.purges.apply(line.seq, marked, at);
+        self.feed.applied(line.seq, &notices);
     }
 }
 

@@ -234,7 +234,7 @@ mod tests {
 
     fn purge(tag: &str) -> Purge {
         let tags = vec![(tag.to_owned(), Mode::Hard), ("list:a".to_owned(), Mode::Soft)];
-        Purge { tags, source: "test".into(), event_id: "1".into() }
+        Purge { tags, source: "test".into(), event_id: "1".into(), ..Purge::default() }
     }
 
     fn tags(journal: &Journal) -> Vec<String> {

@@ -139,7 +139,7 @@ impl Invalidator {
     }
 
     fn check(&self, purge: &Purge) -> Result<(), PurgeError> {
-        if purge.tags.is_empty() {
+        if purge.tags.is_empty() && purge.notices.is_empty() {
             return Err(PurgeError::Invalid("no tags to purge".into()));
         }
         if purge.tags.len() > self.tags_max {
@@ -165,7 +165,8 @@ impl Invalidator {
             Err(error) => PurgeError::Log(error),
         };
         let line = {
-            let purge = purge.clone();
+            // Clients are told when the line is in the log, where it has its place.
+            let purge = Purge { notices: Vec::new(), ..purge.clone() };
             Tasks::compute(purge.bytes(), || Marked::from(purge)).await
         };
         let Some(journal) = &self.journal else {

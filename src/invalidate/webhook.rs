@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{Invalidator, PurgeError};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::policy::notice::Notice;
 use crate::policy::purge::Purge;
 use crate::policy::time::Timestamp;
 use crate::policy::webhook::{self, EventRule, Verified, WebhookSecret};
@@ -36,6 +37,8 @@ pub struct Webhooks {
     hooks: BTreeMap<String, Hook>,
     events: BTreeMap<String, EventRule>,
     invalidator: Arc<Invalidator>,
+    /// Somebody may want to be told of events, also of those that purge nothing.
+    is_told_on: bool,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     seen: Mutex<SeenIds>,
@@ -58,15 +61,17 @@ impl Reply {
 }
 
 impl Webhooks {
-    /// Receives for these senders.
+    /// Receives for these senders. With `is_told_on` the log is told of each event, and not only of what it purges.
     pub fn new(
         hooks: BTreeMap<String, Hook>,
         events: BTreeMap<String, EventRule>,
         invalidator: Arc<Invalidator>,
+        is_told_on: bool,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { hooks, events, invalidator, clock, metrics, seen: Mutex::default(), unknown: Mutex::default() }
+        let (seen, unknown) = (Mutex::default(), Mutex::default());
+        Self { hooks, events, invalidator, is_told_on, clock, metrics, seen, unknown }
     }
 
     /// The largest body that a sender may deliver; `None` for a sender that nobody knows.
@@ -126,6 +131,9 @@ impl Webhooks {
             }
         };
         let mut purge = Purge { source: source.to_owned(), event_id: verified.id.clone(), ..Purge::default() };
+        if self.is_told_on {
+            purge.notices = events.iter().map(Notice::of).collect();
+        }
         let (mut unknown, mut incomplete) = (Vec::new(), Vec::new());
         for event in &events {
             let Some(rule) = webhook::find_rule(&self.events, &event.name) else {
@@ -142,19 +150,23 @@ impl Webhooks {
         }
         let mut seen = HashSet::new();
         purge.tags.retain(|tag| seen.insert(tag.clone()));
-        if purge.tags.is_empty() {
-            let (status, result) = match (incomplete.is_empty(), unknown.is_empty()) {
-                (false, _) => (StatusCode::BAD_REQUEST, "incomplete"),
-                (true, false) => (StatusCode::ACCEPTED, "unknown_event"),
-                (true, true) => (StatusCode::OK, "accepted"),
-            };
+        let count = purge.tags.len();
+        let (status, result) = match (count, incomplete.is_empty(), unknown.is_empty()) {
+            (0, false, _) => (Some(StatusCode::BAD_REQUEST), "incomplete"),
+            (0, true, false) => (Some(StatusCode::ACCEPTED), "unknown_event"),
+            (0, true, true) => (Some(StatusCode::OK), "accepted"),
+            // As safe as the purge is.
+            (1.., _, _) => (None, "accepted"),
+        };
+        if let Some(status) = status
+            && (status == StatusCode::BAD_REQUEST || purge.notices.is_empty())
+        {
             self.metrics.webhook(result);
             return Reply { status, body: json!({ "purged": 0, "unknown": unknown, "incomplete": incomplete }) };
         }
-        let count = purge.tags.len();
         match self.invalidator.purge(purge).await {
             Ok(acknowledged) => {
-                self.metrics.webhook("accepted");
+                self.metrics.webhook(result);
                 let body = json!({
                     "purged": count,
                     "seq": acknowledged.seq.to_string(),
@@ -162,7 +174,7 @@ impl Webhooks {
                     "unknown": unknown,
                     "incomplete": incomplete,
                 });
-                Reply { status: acknowledged.durable.status(), body }
+                Reply { status: status.unwrap_or(acknowledged.durable.status()), body }
             }
             Err(error @ PurgeError::Invalid(_)) => {
                 self.metrics.webhook("invalid");

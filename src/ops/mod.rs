@@ -1,5 +1,8 @@
 //! The ops listener: metrics, health, status, webhooks, purges. Never on the public address.
 
+mod events;
+mod websocket;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +28,7 @@ use crate::policy::purge::{Mode, Purge};
 use crate::serve::accept::{Answer, Handler, Peer};
 use crate::serve::body::RequestBody;
 use crate::store::redis::Eviction;
+pub use events::Events;
 
 /// Largest body of a purge order: 100,000 tags of ordinary length.
 const PURGE_BODY_MAX: usize = 16 * 1024 * 1024;
@@ -36,6 +40,8 @@ pub struct Ops {
     pub token: Option<String>,
     /// Webhooks in.
     pub webhooks: Webhooks,
+    /// Events out.
+    pub events: Events,
     /// Purges in.
     pub invalidator: Arc<Invalidator>,
     /// What the node holds.
@@ -90,11 +96,17 @@ impl Ops {
             "/readyz" if get => self.ready(),
             "/status" if get => json_reply(StatusCode::OK, &self.status()),
             "/purge" if post => self.purge(request).await,
+            "/events" if request.method() == Method::GET => {
+                let is_ready = self.following.borrow().caught_up;
+                self.events.open(request, is_ready)
+            }
+            "/events" if request.method() == Method::OPTIONS => self.events.preflight(request.headers()),
+            "/events/ticket" if post => self.events.ticket(request.headers()),
             "/" if get => text(StatusCode::OK, "text/plain; charset=utf-8", INDEX.into()),
             _ => match path.strip_prefix("/hooks/") {
                 Some(source) if post && !source.is_empty() => self.hook(source, request).await,
                 Some(_) => refuse(StatusCode::METHOD_NOT_ALLOWED, "webhooks are posted"),
-                None if ["/metrics", "/livez", "/readyz", "/status", "/purge", "/"].contains(&path.as_str()) => {
+                None if PAGES.contains(&path.as_str()) => {
                     refuse(StatusCode::METHOD_NOT_ALLOWED, "another method is needed here")
                 }
                 None => refuse(StatusCode::NOT_FOUND, "no such page; / lists them"),
@@ -147,7 +159,7 @@ impl Ops {
             return refuse(StatusCode::BAD_REQUEST, "`mode` is `hard`, `soft` or `delete`");
         };
         let tags = order.tags.into_iter().map(|tag| (tag, mode)).collect();
-        let purge = Purge { tags, source: "operator".into(), event_id: String::new() };
+        let purge = Purge { tags, source: "operator".into(), ..Purge::default() };
         let count = purge.tags.len();
         match self.invalidator.purge(purge).await {
             Ok(acknowledged) => {
@@ -168,17 +180,12 @@ impl Ops {
         }
     }
 
-    /// Compares in constant time; without a token of ours the door stays shut.
+    /// Without a token of ours the door stays shut.
     fn authorized(&self, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
         let Some(token) = &self.token else {
             return Err(Box::new(refuse(StatusCode::FORBIDDEN, "closed: set [ops] token, or ENDCAP_OPS__TOKEN")));
         };
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let given = match (values.next(), values.next()) {
-            (Some(value), None) => value.as_bytes().strip_prefix(b"Bearer ").unwrap_or(b""),
-            _ => b"",
-        };
-        if bool::from(given.ct_eq(token.as_bytes())) {
+        if bearer(headers, token) {
             return Ok(());
         }
         self.metrics.rejected("ops_token");
@@ -261,12 +268,26 @@ impl Ops {
     }
 }
 
+/// Whether a request shows this token and no other. Compares in constant time.
+fn bearer(headers: &HeaderMap, token: &str) -> bool {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let given = match (values.next(), values.next()) {
+        (Some(value), None) => value.as_bytes().strip_prefix(b"Bearer ").unwrap_or(b""),
+        _ => b"",
+    };
+    given.ct_eq(token.as_bytes()).into()
+}
+
+const PAGES: [&str; 8] = ["/metrics", "/livez", "/readyz", "/status", "/purge", "/events", "/events/ticket", "/"];
+
 const INDEX: &str = "endcap\n\n\
     GET  /metrics       Prometheus metrics\n\
     GET  /livez         the process answers\n\
     GET  /readyz        the purge log has been read to its end, and the node is not about to stop\n\
     GET  /status        figures of this node, JSON\n\
     POST /purge         {\"tags\": [\"prod_1\"], \"mode\": \"hard\"}, with the bearer token\n\
+    GET  /events        what happens, as server-sent events or WebSocket, with the feed's token or a ticket\n\
+    POST /events/ticket a ticket for a browser, with the feed's token\n\
     POST /hooks/SOURCE  signed webhooks (Standard Webhooks)\n";
 
 enum Unread {

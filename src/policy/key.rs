@@ -20,7 +20,8 @@ use super::variant::normal_value;
 pub struct KeyHash(u128);
 
 impl KeyHash {
-    fn of(text: &[u8]) -> Self {
+    /// The hash of a text: of a key's, or of a name that is none.
+    pub(crate) fn of(text: &[u8]) -> Self {
         let hash = blake3::hash(text);
         let (first, _) = hash.as_bytes().split_first_chunk::<16>().expect("a blake3 hash has 32 bytes");
         Self(u128::from_be_bytes(*first))

@@ -17,6 +17,7 @@ use std::cmp::Reverse;
 
 use smallvec::SmallVec;
 
+use super::notice::Notice;
 use super::tags::{TagHash, coarse_tag, kind_of};
 use super::time::Timestamp;
 
@@ -59,6 +60,8 @@ pub struct Purge {
     pub source: String,
     /// The sender's id for it, empty for none.
     pub event_id: String,
+    /// What admin clients are told of it. A line may have nothing else.
+    pub notices: Vec<Notice>,
 }
 
 impl Purge {

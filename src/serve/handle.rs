@@ -370,7 +370,7 @@ impl Server {
             return;
         }
         let tags = tags.into_iter().map(|tag| (tag, Mode::Hard)).collect();
-        let purge = Purge { tags, source: "unsafe_method".into(), event_id: String::new() };
+        let purge = Purge { tags, source: "unsafe_method".into(), ..Purge::default() };
         if let Err(error) = self.invalidator.purge(purge).await {
             tracing::warn!(%error, "an unsafe request's purge is not acknowledged");
         }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::notice::Notice;
 use crate::policy::purge::{Mode, Purge};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ struct Line {
     source: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     id: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    events: Vec<Notice>,
 }
 
 /// The version of what [`encode`] writes; another one is not read.
@@ -30,6 +33,7 @@ pub fn encode(purge: &Purge) -> String {
         delete: of(Mode::Delete),
         source: purge.source.clone(),
         id: purge.event_id.clone(),
+        events: purge.notices.clone(),
     };
     serde_json::to_string(&line).expect("strings are JSON")
 }
@@ -42,5 +46,5 @@ pub fn decode(bytes: &[u8]) -> Option<Purge> {
     let tags = line.soft.into_iter().map(with(Mode::Soft));
     let tags = tags.chain(line.hard.into_iter().map(with(Mode::Hard)));
     let tags = tags.chain(line.delete.into_iter().map(with(Mode::Delete))).collect();
-    Some(Purge { tags, source: line.source, event_id: line.id })
+    Some(Purge { tags, source: line.source, event_id: line.id, notices: line.events })
 }

@@ -29,6 +29,7 @@ struct State {
     values: HashMap<KeyHash, (Bytes, Timestamp)>,
     /// Who holds a lease, `None` for a vain one, and until when.
     leases: HashMap<KeyHash, (Option<LeaseToken>, Timestamp)>,
+    notes: HashMap<String, (Bytes, Timestamp)>,
     log: BTreeMap<PurgeSeq, Purge>,
     newest: PurgeSeq,
 }
@@ -125,6 +126,29 @@ impl SharedStore for MemoryStore {
         std::future::ready(Ok(())).boxed()
     }
 
+    fn note<'s>(&'s self, name: &'s str) -> BoxFuture<'s, Result<Option<Bytes>, StoreError>> {
+        let now = self.clock.now();
+        let found = self.state().notes.get(name).filter(|(_, until)| now < *until).map(|(value, _)| value.clone());
+        std::future::ready(Ok(found)).boxed()
+    }
+
+    fn swap_note<'s>(
+        &'s self,
+        name: &'s str,
+        before: Option<Bytes>,
+        after: Bytes,
+        ttl: Duration,
+    ) -> BoxFuture<'s, Result<bool, StoreError>> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let found = state.notes.get(name).filter(|(_, until)| now < *until).map(|(value, _)| value);
+        let is_same = found == before.as_ref();
+        if is_same {
+            state.notes.insert(name.to_owned(), (after, now + ttl));
+        }
+        std::future::ready(Ok(is_same)).boxed()
+    }
+
     fn append<'s>(&'s self, purges: &'s [Purge], keep: Duration) -> BoxFuture<'s, Result<Vec<PurgeSeq>, StoreError>> {
         let seqs = purges.iter().map(|purge| self.append_now(purge, keep)).collect();
         std::future::ready(Ok(seqs)).boxed()
@@ -144,6 +168,10 @@ impl SharedStore for MemoryStore {
             Ok(self.lines(after, most))
         }
         .boxed()
+    }
+
+    fn look_log(&self, from: PurgeSeq, most: usize) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
+        std::future::ready(Ok(self.lines(from.before(), most))).boxed()
     }
 
     fn log_state(&self, applied: PurgeSeq) -> BoxFuture<'_, Result<LogState, StoreError>> {

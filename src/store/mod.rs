@@ -45,6 +45,18 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
     fn release(&self, key: KeyHash, token: LeaseToken, vain: Option<Duration>)
     -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// A small value that all nodes share by its name.
+    fn note<'s>(&'s self, name: &'s str) -> BoxFuture<'s, Result<Option<Bytes>, StoreError>>;
+
+    /// Writes it for a time, where it is still what it was; false when somebody was faster.
+    fn swap_note<'s>(
+        &'s self,
+        name: &'s str,
+        before: Option<Bytes>,
+        after: Bytes,
+        ttl: Duration,
+    ) -> BoxFuture<'s, Result<bool, StoreError>>;
+
     /// Appends lines to the log, one behind the other, and says where each stands. The log then reaches back at
     /// least `keep`. [`StoreError::Unreplicated`] says that they are in the log, and may be lost with its server.
     fn append<'s>(&'s self, purges: &'s [Purge], keep: Duration) -> BoxFuture<'s, Result<Vec<PurgeSeq>, StoreError>>;
@@ -52,6 +64,9 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
     /// The lines after `after`, oldest first, at most `most`. With none there it waits up to `wait`.
     fn read_log(&self, after: PurgeSeq, most: usize, wait: Duration)
     -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>>;
+
+    /// The lines from `from` on, that one included, oldest first, at most `most`: history, beside whoever follows.
+    fn look_log(&self, from: PurgeSeq, most: usize) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>>;
 
     /// Whether a reader who has applied `applied` can go on from there.
     fn log_state(&self, applied: PurgeSeq) -> BoxFuture<'_, Result<LogState, StoreError>>;

@@ -13,6 +13,7 @@ mod contract;
 mod cors;
 mod encodings;
 mod etags;
+mod events;
 mod failures;
 mod freshness;
 mod interim;

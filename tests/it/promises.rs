@@ -8,6 +8,7 @@ use bytes::Bytes;
 use endcap::clock::{Clock, ManualClock, SystemClock};
 use endcap::jitter::Jitter;
 use endcap::policy::key::{Key, KeyHash};
+use endcap::policy::notice::Notice;
 use endcap::policy::purge::{Mode, Purge, PurgeSeq};
 use endcap::store::memory::MemoryStore;
 use endcap::store::redis::{Credentials, RedisSettings, RedisStore, Topology};
@@ -111,7 +112,7 @@ pub(crate) fn settings(topology: Topology, namespace: &str) -> RedisSettings {
 }
 
 pub(crate) fn purge(tag: &str) -> Purge {
-    Purge { tags: vec![(tag.to_owned(), Mode::Hard)], source: "test".to_owned(), event_id: String::new() }
+    Purge { tags: vec![(tag.to_owned(), Mode::Hard)], source: "test".to_owned(), ..Purge::default() }
 }
 
 /// The hash of the key whose path this is.
@@ -167,6 +168,7 @@ pub(crate) async fn a_line_comes_back_as_it_was_appended(world: World) {
         tags: vec![("s".into(), Mode::Soft), ("h ä\"\n".into(), Mode::Hard), ("d".into(), Mode::Delete)],
         source: "default".into(),
         event_id: "msg_1".into(),
+        notices: vec![Notice { event: "a.b".into(), ids: vec!["1".into()] }, Notice::reset()],
     };
     let seq = world.store.append(std::slice::from_ref(&sent), KEEP).await.unwrap()[0];
     let lines = world.store.read_log(PurgeSeq::ZERO, 10, NO_WAIT).await.unwrap();
@@ -199,6 +201,19 @@ pub(crate) async fn a_waiting_reader_wakes_for_a_line(world: World) {
 pub(crate) async fn a_wait_without_a_line_ends(world: World) {
     let lines = within(world.store.read_log(PurgeSeq::ZERO, 10, Duration::from_millis(20))).await.unwrap();
     assert_eq!(lines, []);
+}
+
+pub(crate) async fn history_is_read_from_a_line_on_that_line_included(world: World) {
+    let look = async |from, most| {
+        let lines = world.store.look_log(from, most).await.unwrap();
+        lines.iter().map(|line| line.seq).collect::<Vec<_>>()
+    };
+    assert_eq!(look(PurgeSeq::ZERO, 10).await, []);
+    let (a, b, c) = (world.append("a").await, world.append("b").await, world.append("c").await);
+    assert_eq!(look(b, 10).await, [b, c]);
+    assert_eq!(look(b.next_local(), 1).await, [b]);
+    assert_eq!(look(PurgeSeq::ZERO, 2).await, [a, b]);
+    assert_eq!(look(c.next_shared(), 10).await, []);
 }
 
 pub(crate) async fn a_reader_that_gives_up_does_not_harm_the_next(world: World) {
@@ -265,6 +280,25 @@ pub(crate) async fn a_forgotten_value_is_gone(world: World) {
     assert_eq!(world.store.get(key("/a")).await.unwrap(), None);
 }
 
+pub(crate) async fn a_note_is_written_by_who_knows_what_stood_there(world: World) {
+    let store = &world.store;
+    let text = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let swap = async |before: Option<&'static str>, after| {
+        store.swap_note("downstream:a", before.map(text), text(after), MINUTE).await.unwrap()
+    };
+    assert_eq!(store.note("downstream:a").await.unwrap(), None);
+    assert!(!swap(Some("x"), "1").await);
+    assert!(swap(None, "1").await);
+    assert!(!swap(None, "2").await && !swap(Some("2"), "2").await);
+    assert!(swap(Some("1"), "2").await);
+    assert_eq!(store.note("downstream:a").await.unwrap(), Some(text("2")));
+    assert_eq!(store.note("downstream:b").await.unwrap(), None, "each name has its own");
+    let short = Duration::from_millis(50);
+    assert!(store.swap_note("downstream:a", Some(text("2")), text("3"), short).await.unwrap());
+    world.clock.advance(short);
+    until("the note has gone", async || store.note("downstream:a").await.unwrap().is_none()).await;
+}
+
 pub(crate) async fn a_lease_has_one_holder_who_alone_gives_it_back(world: World) {
     let store = &world.store;
     let (one, two) = (LeaseToken(1), LeaseToken(2));
@@ -313,12 +347,14 @@ macro_rules! promises {
             a_reader_goes_on_where_it_was_in_batches
             a_waiting_reader_wakes_for_a_line
             a_wait_without_a_line_ends
+            history_is_read_from_a_line_on_that_line_included
             a_reader_that_gives_up_does_not_harm_the_next
             a_log_continues_for_who_has_seen_its_beginning
             a_cut_log_says_where_it_begins
             a_log_that_ends_before_the_reader_is_lost_until_it_is_put_back
             a_line_that_is_gone_from_the_middle_is_lost_until_it_is_put_back
             a_forgotten_value_is_gone
+            a_note_is_written_by_who_knows_what_stood_there
             a_lease_has_one_holder_who_alone_gives_it_back
             a_lease_given_up_tells_all_not_to_wait_for_a_while
             a_lease_ends_with_its_time

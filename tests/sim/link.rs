@@ -285,6 +285,29 @@ impl SharedStore for LinkedStore {
         self.link().ask(GET_DEADLINE, ask).boxed()
     }
 
+    fn note<'s>(&'s self, name: &'s str) -> BoxFuture<'s, Result<Option<Bytes>, StoreError>> {
+        let name = name.to_owned();
+        self.link().ask(DEADLINE, move |server, _| Ok(server.notes.get(&name).cloned())).boxed()
+    }
+
+    fn swap_note<'s>(
+        &'s self,
+        name: &'s str,
+        before: Option<Bytes>,
+        after: Bytes,
+        _ttl: Duration,
+    ) -> BoxFuture<'s, Result<bool, StoreError>> {
+        let name = name.to_owned();
+        let ask = move |server: &mut Server, _| {
+            let is_same = server.notes.get(&name) == before.as_ref();
+            if is_same {
+                server.notes.insert(name, after);
+            }
+            Ok(is_same)
+        };
+        self.link().ask(DEADLINE, ask).boxed()
+    }
+
     fn append<'s>(&'s self, purges: &'s [Purge], keep: Duration) -> BoxFuture<'s, Result<Vec<PurgeSeq>, StoreError>> {
         let (link, purges) = (self.link(), purges.to_vec());
         let oldest = self.0.newest_ms.load(Ordering::Relaxed).saturating_sub(millis(keep));
@@ -343,6 +366,10 @@ impl SharedStore for LinkedStore {
             Ok(lines)
         }
         .boxed()
+    }
+
+    fn look_log(&self, from: PurgeSeq, most: usize) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
+        self.link().ask(DEADLINE, move |server, _| Ok(server.lines(from.before(), most))).boxed()
     }
 
     fn log_state(&self, applied: PurgeSeq) -> BoxFuture<'_, Result<LogState, StoreError>> {

@@ -228,7 +228,7 @@ impl Stage {
         let mode = self.world.pick(&[Mode::Soft, Mode::Soft, Mode::Hard, Mode::Delete]);
         let node = self.any_node();
         self.world.note(format_args!("n{}: purge {tag} {mode:?}", node.index));
-        let purge = Purge { tags: vec![(tag, mode)], source: "purge".into(), event_id: String::new() };
+        let purge = Purge { tags: vec![(tag, mode)], source: "purge".into(), ..Purge::default() };
         self.world.spawn(async move { node.purge(purge).await });
     }
 

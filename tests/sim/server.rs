@@ -18,6 +18,7 @@ pub(crate) struct Server {
     values: BTreeMap<KeyHash, Vec<Written>>,
     /// Who holds a lease, `None` for one in vain, and until when.
     leases: BTreeMap<KeyHash, (Option<LeaseToken>, u64)>,
+    pub(crate) notes: BTreeMap<String, Bytes>,
     log: BTreeMap<PurgeSeq, Line>,
     newest: Id,
     /// Lines that were cut off in good order: not lost, a reader is told.

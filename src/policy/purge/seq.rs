@@ -65,6 +65,12 @@ impl PurgeSeq {
         Self::from_bits(self.shared().to_bits() + (1 << LOCAL_BITS))
     }
 
+    /// The last position before this one that the log may hold.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        Self(self.shared().0.saturating_sub(1 << LOCAL_BITS))
+    }
+
     /// The position without what only this process knows: what another node may be told.
     #[must_use]
     pub const fn shared(self) -> Self {
@@ -116,6 +122,8 @@ mod tests {
         assert_eq!(parse("12-3").next_local().to_string(), "12-3+1");
         assert_eq!(parse("12-3").next_local().shared(), parse("12-3"));
         assert_eq!(parse("12-3").next_local().next_shared(), parse("12-4"));
+        assert_eq!((parse("12-3").next_local().before(), PurgeSeq::ZERO.before()), (parse("12-2"), PurgeSeq::ZERO));
+        assert!(parse("12-0").before() < parse("12-0") && parse("12-0").before() > parse("11-999"));
         assert!(parse("12-3") < parse("12-4") && parse("12-9") < parse("13-0"));
         assert!(parse("12-3").next_local() < parse("12-4"));
         let foreign = ["", "1", "1-", "-1", "a-1", "1-2-3", "+1-2", "1-1099511627776", "281474976710656-1"];

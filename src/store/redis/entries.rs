@@ -22,6 +22,10 @@ const VAIN: &str = "-";
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
     if ARGV[2] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) else redis.call('DEL', KEYS[1]) end return 1";
 
+/// Writes ARGV 2 for ARGV 3 milliseconds where ARGV 1 stands, empty for nothing.
+const SWAP: &str = "if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end \
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1";
+
 /// See the module.
 pub(super) struct Entries {
     links: Arc<Links>,
@@ -79,7 +83,7 @@ impl Entries {
         if self.breaker().is_open(self.clock.now()) {
             return Err(StoreError::Open);
         }
-        self.ask::<()>(key, command, self.write_deadline).await
+        self.ask::<()>(&self.entry(key), command, self.write_deadline).await
     }
 
     pub(super) async fn remove(&self, key: KeyHash) -> Result<(), StoreError> {
@@ -119,6 +123,30 @@ impl Entries {
         self.spared::<i64>(key, command, self.lease_deadline).await.map(drop)
     }
 
+    pub(super) async fn note(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+        let key = self.note_key(name);
+        let mut command = redis::cmd("GET");
+        command.arg(&key);
+        Ok(self.ask::<Option<Vec<u8>>>(&key, command, self.write_deadline).await?.map(Bytes::from))
+    }
+
+    pub(super) async fn swap_note(
+        &self,
+        name: &str,
+        before: Option<&[u8]>,
+        after: &[u8],
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let key = self.note_key(name);
+        let mut command = redis::cmd("EVAL");
+        command.arg(SWAP).arg(1).arg(&key).arg(before.unwrap_or_default()).arg(after).arg(millis(ttl).max(1));
+        Ok(self.ask::<i64>(&key, command, self.write_deadline).await? == 1)
+    }
+
+    fn note_key(&self, name: &str) -> String {
+        format!("{}:{name}", self.namespace)
+    }
+
     // The braces put an entry and its lease into one slot of a cluster, and so on one server; a variant's lease is
     // its own, while its entry's place is one of its URL's.
     fn entry(&self, key: KeyHash) -> String {
@@ -138,7 +166,7 @@ impl Entries {
         if !self.breaker().admits(self.clock.now()) {
             return Err(StoreError::Open);
         }
-        let outcome = self.ask(key, command, deadline).await;
+        let outcome = self.ask(&self.entry(key), command, deadline).await;
         match &outcome {
             // A server that refuses is alive: only silence and broken connections count.
             Ok(_) | Err(StoreError::Server(_) | StoreError::Refused(..) | StoreError::Unreplicated(..)) => {
@@ -155,9 +183,10 @@ impl Entries {
         outcome
     }
 
-    async fn ask<T: FromRedisValue>(&self, key: KeyHash, command: Cmd, deadline: Duration) -> Result<T, StoreError> {
+    /// Sends a command that is about this key, or about another in its slot.
+    async fn ask<T: FromRedisValue>(&self, key: &str, command: Cmd, deadline: Duration) -> Result<T, StoreError> {
         let purpose = Purpose::Entries(self.next.fetch_add(1, Ordering::Relaxed) % self.connections);
-        let slot = slot(&self.entry(key));
+        let slot = slot(key);
         let mut pipeline = redis::pipe();
         pipeline.add_command(command);
         let answer = within(deadline, self.links.call(purpose, slot, &pipeline)).await?.pop();

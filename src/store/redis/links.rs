@@ -31,6 +31,8 @@ pub(super) enum Purpose {
     Entries(usize),
     /// Lines for the log: large entries do not delay them, and their waits for replicas delay nobody.
     Append,
+    /// Lines of the log that were there before: many at a time, for readers that nobody waits for.
+    History,
     /// Asking who has what.
     Look,
 }

@@ -136,6 +136,14 @@ impl Log {
         Ok(lines)
     }
 
+    pub(super) async fn look(&self, from: PurgeSeq, most: usize) -> Result<Vec<LogLine>, StoreError> {
+        let mut commands = redis::pipe();
+        commands.cmd("XRANGE").arg(&self.key).arg(id(from)).arg("+").arg("COUNT").arg(most);
+        let called = self.links.call(Purpose::History, self.slot, &commands);
+        let found = within(self.append_deadline, called).await?.pop().unwrap_or(Ok(Value::Nil))?;
+        entries(found)
+    }
+
     pub(super) async fn state(&self, applied: PurgeSeq) -> Result<LogState, StoreError> {
         let applied = applied.shared();
         let mut commands = redis::pipe();

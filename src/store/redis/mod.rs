@@ -2,7 +2,7 @@
 //! cluster.
 //!
 //! Entries are plain strings with a TTL at `NS:e:{HASH}`, leases at `NS:l:{HASH}`, the log is the stream
-//! `NS:purges`. Every call has a deadline of ours; a breaker spares requests the wait.
+//! `NS:purges`, notes are strings with a TTL at `NS:{NAME}`. Every call has a deadline of ours; a breaker spares requests the wait.
 //!
 //! `topology` says who has a key, `links` reaches them, `entries` and `log` say what is asked there.
 
@@ -186,6 +186,20 @@ impl SharedStore for RedisStore {
         self.entries.release(key, token, vain).boxed()
     }
 
+    fn note<'s>(&'s self, name: &'s str) -> BoxFuture<'s, Result<Option<Bytes>, StoreError>> {
+        self.entries.note(name).boxed()
+    }
+
+    fn swap_note<'s>(
+        &'s self,
+        name: &'s str,
+        before: Option<Bytes>,
+        after: Bytes,
+        ttl: Duration,
+    ) -> BoxFuture<'s, Result<bool, StoreError>> {
+        async move { self.entries.swap_note(name, before.as_deref(), &after, ttl).await }.boxed()
+    }
+
     fn append<'s>(&'s self, purges: &'s [Purge], keep: Duration) -> BoxFuture<'s, Result<Vec<PurgeSeq>, StoreError>> {
         self.log.append(purges, keep).boxed()
     }
@@ -197,6 +211,10 @@ impl SharedStore for RedisStore {
         wait: Duration,
     ) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
         self.log.read(after, most, wait).boxed()
+    }
+
+    fn look_log(&self, from: PurgeSeq, most: usize) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
+        self.log.look(from, most).boxed()
     }
 
     fn log_state(&self, applied: PurgeSeq) -> BoxFuture<'_, Result<LogState, StoreError>> {

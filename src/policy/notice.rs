@@ -1,0 +1,119 @@
+//! Events outward: what admin clients are told, and where each stands, so that they can go on from there.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::purge::PurgeSeq;
+use super::webhook::Event;
+
+/// An event as a line of the log carries it, with the least that a client needs to look for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Its name: `order.updated`.
+    pub event: String,
+    /// What it is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
+}
+
+impl Notice {
+    /// The name and the ids of an event; nothing else of its data leaves.
+    pub fn of(event: &Event) -> Self {
+        let id = |thing: &serde_json::Map<String, Value>| match thing.get("id")? {
+            Value::String(id) => Some(id.clone()),
+            Value::Number(id) => Some(id.to_string()),
+            _ => None,
+        };
+        Self { event: event.name.clone(), ids: event.data.iter().filter_map(id).collect() }
+    }
+
+    /// What was done: the last word of the name.
+    pub fn action(&self) -> &str {
+        self.event.rsplit('.').next().unwrap_or_default()
+    }
+
+    /// What a client is sent.
+    pub fn to_json(&self, id: EventId) -> String {
+        json!({ "id": id.to_string(), "event": self.event, "ids": self.ids, "action": self.action() }).to_string()
+    }
+
+    /// What a client is sent first: from where on it is told.
+    pub fn hello() -> Self {
+        Self { event: "hello".to_owned(), ids: Vec::new() }
+    }
+
+    /// What a client is sent that may have missed events: it must look at everything again.
+    pub fn reset() -> Self {
+        Self { event: "reset".to_owned(), ids: Vec::new() }
+    }
+}
+
+/// Where an event stands: a line of the log, and the count in it; after the last one, the line alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventId {
+    /// The line.
+    pub seq: PurgeSeq,
+    n: u32,
+}
+
+impl EventId {
+    /// The event of this count in a line.
+    pub fn new(seq: PurgeSeq, n: usize) -> Self {
+        Self { seq: seq.shared(), n: u32::try_from(n).unwrap_or(u32::MAX) }
+    }
+
+    /// After all events of a line.
+    pub fn end_of(seq: PurgeSeq) -> Self {
+        Self { seq: seq.shared(), n: u32::MAX }
+    }
+
+    /// Parses what [`fmt::Display`] writes, and nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = match text.split_once('.') {
+            Some((seq, n)) => Self { seq: PurgeSeq::parse(seq)?, n: n.parse().ok()? },
+            None => Self::end_of(PurgeSeq::parse(text)?),
+        };
+        (id.to_string() == text).then_some(id)
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.n {
+            u32::MAX => write!(f, "{}", self.seq),
+            n => write!(f, "{}.{n}", self.seq),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::webhook;
+
+    #[test]
+    fn a_notice_tells_name_ids_and_action_and_nothing_else() {
+        let body = br#"{"type":"order.updated","data":[{"id":"order_1","email":"a@b.c"},{"id":7},{"no":"id"}]}"#;
+        let notice = Notice::of(&webhook::events(body).unwrap()[0]);
+        let id = EventId::parse("12-3.0").unwrap();
+        let expected = r#"{"action":"updated","event":"order.updated","id":"12-3.0","ids":["order_1","7"]}"#;
+        assert_eq!(notice.to_json(id), expected);
+        assert_eq!(Notice { event: "ping".into(), ids: vec![] }.action(), "ping");
+    }
+
+    #[test]
+    fn an_id_is_read_written_and_ordered() {
+        let parse = |text| EventId::parse(text).unwrap();
+        for text in ["12-3", "12-3.0", "12-3.41"] {
+            assert_eq!(parse(text).to_string(), text);
+        }
+        assert!(
+            parse("12-3.0") < parse("12-3.1") && parse("12-3.9") < parse("12-3") && parse("12-3") < parse("12-4.0")
+        );
+        for text in ["", "12", "12-3.", "12-3.-1", "12-3.01", "+1-2", "12-3.4294967295", "a-b.c", "12-3.0.1"] {
+            assert_eq!(EventId::parse(text), None, "{text}");
+        }
+    }
+}

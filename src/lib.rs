@@ -6,6 +6,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod downstream;
 pub mod feed;
 pub mod fill;
 pub mod interim;

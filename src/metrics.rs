@@ -62,6 +62,9 @@ pub struct Metrics {
     pub(crate) connections: IntGauge,
     pub(crate) connections_total: IntCounter,
     pub(crate) log_connected: IntGauge,
+    downstream_requests: IntCounterVec,
+    downstream_everything: IntCounterVec,
+    downstream_failures: IntGaugeVec,
     pub(crate) feed_clients: IntGauge,
     pub(crate) feed_events: IntCounter,
     pub(crate) feed_dropped: IntCounter,
@@ -303,6 +306,28 @@ impl Metrics {
             connections: gauge(&registry, "endcap_connections", "Client connections open now."),
             connections_total: counter(&registry, "endcap_connections_total", "Client connections accepted."),
             log_connected: gauge(&registry, "endcap_log_connected", "1 while this node follows the purge log."),
+            downstream_requests: counters(
+                &registry,
+                "endcap_downstream_requests_total",
+                "Requests of this node to those who are told of purges: done, to be made again later, or refused.",
+                &["target", "result"],
+            ),
+            downstream_everything: counters(
+                &registry,
+                "endcap_downstream_everything_total",
+                "Times that a target had to purge everything, because it was new or the log lacked what it missed.",
+                &["target"],
+            ),
+            downstream_failures: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "endcap_downstream_failures",
+                        "Failures in a row of a target, as of when this node last told it of purges.",
+                    ),
+                    &["target"],
+                ),
+            ),
             feed_clients: gauge(&registry, "endcap_feed_clients", "Clients of /events connected now."),
             feed_events: counter(
                 &registry,
@@ -543,6 +568,30 @@ impl Metrics {
     /// A webhook was delivered.
     pub(crate) fn webhook(&self, result: &'static str) {
         self.webhooks.with_label_values(&[result]).inc();
+    }
+
+    /// A target, by its name in the configuration, was told of purges.
+    pub(crate) fn downstream_told(&self, target: &str, result: &'static str) {
+        self.downstream_requests.with_label_values(&[target, result]).inc();
+    }
+
+    /// A target must purge everything.
+    pub(crate) fn downstream_everything(&self, target: &str) {
+        self.downstream_everything.with_label_values(&[target]).inc();
+    }
+
+    /// A target has failed so often in a row.
+    pub(crate) fn downstream_failures(&self, target: &str, failures: u32) {
+        self.downstream_failures.with_label_values(&[target]).set(failures.into());
+    }
+
+    /// Makes the series of a target.
+    pub(crate) fn declare_downstream(&self, target: &str) {
+        for result in ["done", "later", "refused"] {
+            self.downstream_requests.with_label_values(&[target, result]);
+        }
+        self.downstream_everything.with_label_values(&[target]);
+        self.downstream_failures(target, 0);
     }
 
     /// Requests so far, by outcome, over all routes.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
+use crate::downstream::{Downstream, Sender, Status};
 use crate::feed::Feed;
 use crate::fill::{Fill, FillSettings};
 use crate::invalidate::follow::{Follower, Following};
@@ -24,6 +25,7 @@ use crate::ops::{Events, Ops};
 use crate::origin::{HttpOrigin, Origin, OriginSettings, PoolStats};
 use crate::policy::admission::HeadLimits;
 use crate::policy::cors::Cors;
+use crate::policy::downstream::{Provider, Target};
 use crate::policy::encoding::Compression;
 use crate::policy::framing::HeadSizes;
 use crate::policy::purge::PurgeIndex;
@@ -33,11 +35,11 @@ use crate::serve::accept::{self, ConnectionEnd, ConnectionLimits, ConnectionObse
 use crate::serve::forward::Forward;
 use crate::serve::handle::Server;
 use crate::serve::log::{Lines, RequestLog};
-use crate::store::SharedStore;
 use crate::store::l1::L1;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{Address, Credentials, Eviction, RedisSettings, RedisStore, Tls, Topology};
 use crate::store::wire::{self, Codec};
+use crate::store::{LeaseToken, SharedStore};
 use crate::tasks::Tasks;
 
 /// How often evicted bodies are freed in a quiet process.
@@ -270,6 +272,33 @@ impl Parts {
             tasks.spawn(journal.clone().run(Arc::clone(&log), log_keep, patience, tasks.stopping().clone()));
         }
 
+        let targets = targets(config)?;
+        let names: Vec<String> = targets.keys().cloned().collect();
+        if !targets.is_empty() {
+            let sender = Arc::new(Sender::new());
+            let cdns = targets.iter().filter(|(_, target)| target.provider.is_cdn());
+            let cdns: Vec<String> = cdns.map(|(name, _)| name.clone()).collect();
+            let token = LeaseToken(Jitter::new(seed).unique());
+            for (name, target) in targets {
+                metrics.declare_downstream(&name);
+                let worker = Downstream {
+                    after: if target.provider.is_cdn() { Vec::new() } else { cdns.clone() },
+                    name,
+                    target,
+                    store: Arc::clone(&log),
+                    purges: Arc::clone(&purges),
+                    sender: Arc::clone(&sender),
+                    clock: Arc::clone(&clock),
+                    metrics: Arc::clone(&metrics),
+                    token,
+                    jitter: Jitter::new(seed),
+                };
+                tasks.spawn(worker.run(tasks.stopping().clone()));
+            }
+        }
+        let downstream =
+            Status { names, store: Arc::clone(&log), purges: Arc::clone(&purges), clock: Arc::clone(&clock) };
+
         let invalidator = Arc::new(Invalidator {
             log,
             durable,
@@ -306,6 +335,7 @@ impl Parts {
             token: config.ops.token.as_ref().map(|token| token.expose().to_owned()),
             webhooks,
             events,
+            downstream,
             invalidator: Arc::clone(&invalidator),
             fill: Arc::clone(&fill),
             pool,
@@ -462,6 +492,25 @@ fn hooks(config: &Config) -> Result<std::collections::BTreeMap<String, Hook>, St
         Ok((name.clone(), Hook { secrets, tolerance: hook.tolerance, body_max: hook.body_max }))
     };
     config.hooks.iter().map(hook).collect()
+}
+
+/// Who is told of purges, in the words of who tells them.
+fn targets(config: &Config) -> Result<std::collections::BTreeMap<String, Target>, StartError> {
+    let target = |(name, target): (&String, &config::Downstream)| {
+        let (id, token) = (target.id.clone(), target.token.expose().to_owned());
+        let provider = match target.kind {
+            config::DownstreamKind::Fastly => Provider::Fastly { service: id, token },
+            config::DownstreamKind::Cloudflare => Provider::Cloudflare { zone: id, token, plan: target.plan },
+            config::DownstreamKind::NextJs => Provider::NextJs { token },
+            config::DownstreamKind::Webhook => {
+                let error = format!("the token of {name:?} is not `whsec_` and base64");
+                let secret = WebhookSecret::parse(&token).ok_or(StartError::Config { key: "downstream", error })?;
+                Provider::Webhook { secret }
+            }
+        };
+        Ok((name.clone(), Target { provider, url: target.url.clone(), second_purge: target.second_purge }))
+    };
+    config.downstream.iter().map(target).collect()
 }
 
 fn limits(config: &Config) -> ConnectionLimits {

@@ -7,6 +7,7 @@
 mod check;
 mod diagnostic;
 mod document;
+mod downstream;
 mod endpoint;
 mod environment;
 mod hooks;
@@ -31,13 +32,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
 use ipnet::IpNet;
 
 pub use self::diagnostic::{FilePlace, Place, Problem, Problems};
+pub use self::downstream::DownstreamKind;
 pub use self::endpoint::Upstream;
 pub use self::load::Loaded;
 pub use self::redis::{Redis, RedisServer, RedisTls};
 pub use self::secret::Secret;
+use crate::policy::downstream::Plan;
 use crate::policy::encoding::Coding;
 use crate::policy::route::{Patterns, Routes};
 use crate::policy::ticket;
@@ -76,6 +80,8 @@ pub struct Config {
     pub hooks: BTreeMap<String, Hook>,
     /// What events purge, by name; a last `*` ends a prefix. Looked up by [`Config::event`].
     pub events: BTreeMap<String, EventRule>,
+    /// Who is told of purges, by name.
+    pub downstream: BTreeMap<String, Downstream>,
     /// Which requests may be answered from the cache, and how.
     pub routes: Routes,
 }
@@ -425,6 +431,23 @@ impl Hook {
     pub fn with(secrets: Vec<Secret>) -> Self {
         Self { secrets, tolerance: Duration::from_secs(300), body_max: 256 << 10 }
     }
+}
+
+/// Somebody who is told of purges.
+#[derive(Clone, Debug)]
+pub struct Downstream {
+    /// Whose words it understands.
+    pub kind: DownstreamKind,
+    /// Where its API is.
+    pub url: Uri,
+    /// Fastly's service or Cloudflare's zone; else empty.
+    pub id: String,
+    /// What it knows us by; for a webhook `whsec_` and base64, which signs.
+    pub token: Secret,
+    /// What Cloudflare lets us ask.
+    pub plan: Plan,
+    /// Purges once more after this time; zero for never.
+    pub second_purge: Duration,
 }
 
 fn loopback(port: u16) -> SocketAddr {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::downstream::{DownstreamKind, TargetUrl};
 use super::endpoint::{BrowserOrigin, HostName, Upstream};
 use super::redis::RedisUrl;
 use super::secret::Secret;
@@ -16,6 +17,7 @@ use super::shape::{Shape, Shaped, tables};
 use super::text::{Text, Textual, words};
 use super::units::{Namespace, ParamName, Size, Wildcard};
 use super::{LogFormat, LogLevel, RequestLog};
+use crate::policy::downstream::Plan;
 use crate::policy::encoding::Coding;
 use crate::policy::route::{HeaderKind, KeyBy, PathPattern, Policy, QueryKind, Template, UnknownQuery};
 
@@ -39,6 +41,7 @@ tables! {
         cors: Cors,
         hooks: BTreeMap<String, Hook>,
         event: BTreeMap<String, Event>,
+        downstream: BTreeMap<String, Downstream>,
         route_defaults: Route,
         route: BTreeMap<String, Route>,
     }
@@ -169,6 +172,16 @@ tables! {
         delete: Vec<Text<Template>>,
     }
 
+    Downstream {
+        kind: Text<DownstreamKind>,
+        url: Text<TargetUrl>,
+        id: String,
+        token: Text<Secret>,
+        token_file: String,
+        plan: Text<Plan>,
+        second_purge: Text<Duration>,
+    }
+
     /// A route, and what all routes share: only `paths` is for a route alone.
     Route {
         paths: Vec<Text<PathPattern>>,
@@ -285,6 +298,18 @@ words! {
         "text" = HeaderKind::Text,
         "locale" = HeaderKind::Locale,
         "origin" = HeaderKind::Origin,
+    }
+    DownstreamKind {
+        "fastly" = DownstreamKind::Fastly,
+        "cloudflare" = DownstreamKind::Cloudflare,
+        "nextjs" = DownstreamKind::NextJs,
+        "webhook" = DownstreamKind::Webhook,
+    }
+    Plan {
+        "free" = Plan::Free,
+        "pro" = Plan::Pro,
+        "business" = Plan::Business,
+        "enterprise" = Plan::Enterprise,
     }
     LogFormat {
         "text" = LogFormat::Text,

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::downstream::{DownstreamKind, TargetUrl};
 use super::endpoint::{BrowserOrigin, HostName};
 use super::raw::{self, Method, Raw, Trusted};
 use super::text::Text;
 use super::units::{ParamName, Size, Wildcard};
-use super::{Config, EventRule, Hook, Redis, Secret};
+use super::{Config, Downstream, EventRule, Hook, Redis, Secret};
 use crate::policy::route::{Patterns, Rule, TagsWhen, Template};
 
 impl Config {
@@ -43,6 +44,7 @@ impl Config {
             cors,
             hooks,
             events,
+            downstream,
             routes,
         } = self;
         Raw {
@@ -127,6 +129,8 @@ impl Config {
             cors: Some(raw::Cors { allow_origins: list(cors.allow_origins.iter().cloned().map(BrowserOrigin)) }),
             hooks: Some(hooks.iter().map(|(name, hook)| (name.clone(), to_hook(hook))).collect()).filter(filled),
             event: Some(events.iter().map(|(name, event)| (name.clone(), to_event(event))).collect()).filter(filled),
+            downstream: Some(downstream.iter().map(|(name, target)| (name.clone(), to_downstream(target))).collect())
+                .filter(filled),
             // Every route is written out whole.
             route_defaults: None,
             route: Some(routes.rules().iter().map(|rule| (rule.name.to_string(), to_route(rule))).collect()),
@@ -179,6 +183,18 @@ fn to_hook(hook: &Hook) -> raw::Hook {
 fn to_event(event: &EventRule) -> raw::Event {
     let some = |list: &[Template]| templates(list).filter(|list| !list.is_empty());
     raw::Event { hard: some(&event.hard), soft: some(&event.soft), delete: some(&event.delete) }
+}
+
+fn to_downstream(target: &Downstream) -> raw::Downstream {
+    raw::Downstream {
+        kind: some(target.kind),
+        url: some(TargetUrl(target.url.clone())),
+        id: Some(target.id.clone()).filter(|id| !id.is_empty()),
+        token: some(target.token.clone()),
+        token_file: None,
+        plan: some(target.plan).filter(|_| target.kind == DownstreamKind::Cloudflare),
+        second_purge: some(target.second_purge),
+    }
 }
 
 fn to_route(rule: &Rule) -> raw::Route {

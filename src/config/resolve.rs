@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::check::{Checker, Given, HOUR, plain};
 use super::diagnostic::Problem;
+use super::downstream;
 use super::hooks;
 use super::load::Layers;
 use super::raw::{self, Raw};
@@ -43,6 +44,7 @@ pub(super) fn config(raw: Raw, layers: &Layers<'_>, problems: Vec<Problem>) -> R
     let first = Given { value: raw.webhook_secret, file: raw.webhook_secret_file };
     let hooks = hooks::hooks(raw.hooks.unwrap_or_default(), first, &mut check);
     let events = hooks::events(raw.event.unwrap_or_default(), &mut check);
+    let downstream = downstream::downstream(raw.downstream.unwrap_or_default(), &mut check);
     let routes = routes::routes(
         raw.route.unwrap_or_default(),
         raw.route_defaults.unwrap_or_default(),
@@ -71,6 +73,7 @@ pub(super) fn config(raw: Raw, layers: &Layers<'_>, problems: Vec<Problem>) -> R
             cors,
             hooks,
             events,
+            downstream,
             routes,
         }),
         (_, problems) => Err(problems),

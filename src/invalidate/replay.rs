@@ -188,7 +188,22 @@ mod tests {
         fn read_log(&self, _: PurgeSeq, _: usize, _: Duration) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
             unreachable!()
         }
+        fn look_log(&self, _: PurgeSeq, _: usize) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
+            unreachable!()
+        }
         fn log_state(&self, _: PurgeSeq) -> BoxFuture<'_, Result<LogState, StoreError>> {
+            unreachable!()
+        }
+        fn note<'s>(&'s self, _: &'s str) -> BoxFuture<'s, Result<Option<Bytes>, StoreError>> {
+            unreachable!()
+        }
+        fn swap_note<'s>(
+            &'s self,
+            _: &'s str,
+            _: Option<Bytes>,
+            _: Bytes,
+            _: Duration,
+        ) -> BoxFuture<'s, Result<bool, StoreError>> {
             unreachable!()
         }
         fn restore<'s>(&'s self, _: PurgeSeq, _: &'s Purge, _: Duration) -> BoxFuture<'s, Result<bool, StoreError>> {

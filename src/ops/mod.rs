@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::body::Body;
 use crate::clock::{Clock, Timestamp};
+use crate::downstream::Status;
 use crate::fill::Fill;
 use crate::invalidate::follow::Following;
 use crate::invalidate::webhook::{Reply, Webhooks};
@@ -42,6 +43,8 @@ pub struct Ops {
     pub webhooks: Webhooks,
     /// Events out.
     pub events: Events,
+    /// Purges out.
+    pub downstream: Status,
     /// Purges in.
     pub invalidator: Arc<Invalidator>,
     /// What the node holds.
@@ -94,7 +97,7 @@ impl Ops {
             }
             "/livez" if get => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".into()),
             "/readyz" if get => self.ready(),
-            "/status" if get => json_reply(StatusCode::OK, &self.status()),
+            "/status" if get => json_reply(StatusCode::OK, &self.status().await),
             "/purge" if post => self.purge(request).await,
             "/events" if request.method() == Method::GET => {
                 let is_ready = self.following.borrow().caught_up;
@@ -233,7 +236,7 @@ impl Ops {
         self.eviction.as_ref().map_or(Eviction::Safe, |eviction| eviction.borrow().clone())
     }
 
-    fn status(&self) -> Value {
+    async fn status(&self) -> Value {
         let readings = self.readings();
         let following = *self.following.borrow();
         let requests: HashMap<&str, u64> =
@@ -263,6 +266,7 @@ impl Ops {
                     Eviction::Safe | Eviction::Unknown => Value::Null,
                 },
             },
+            "downstream": self.downstream.read().await,
             "requests": requests,
         })
     }

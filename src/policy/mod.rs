@@ -10,6 +10,7 @@ pub mod classify;
 pub mod conditional;
 pub mod cors;
 pub mod date;
+pub mod downstream;
 pub mod encoding;
 pub mod entry;
 pub mod etag;

@@ -11,6 +11,7 @@ mod by_the_book;
 mod by_the_table;
 mod contract;
 mod cors;
+mod downstream;
 mod encodings;
 mod etags;
 mod events;

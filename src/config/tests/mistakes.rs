@@ -194,3 +194,30 @@ fn a_file_that_is_not_there_is_a_problem() {
     let problems = Config::load(Some(std::path::Path::new("/nowhere.toml")), env(&[])).unwrap_err();
     assert!(problems.to_string().contains("/nowhere.toml cannot be read"));
 }
+
+#[test]
+fn a_downstream_target_says_what_it_lacks_and_what_is_not_its_own() {
+    let token = format!("token = \"{SECRET}\"");
+    for (text, words) in [
+        ("url = \"https://a\"\ntoken = \"x\"", &["downstream.a", "needs its `kind`"][..]),
+        ("kind = \"fastyl\"", &["did you mean \"fastly\"?"]),
+        ("kind = \"fastly\"\ntoken = \"x\"", &["needs the `id` of its service"]),
+        ("kind = \"fastly\"\ntoken = \"x\"\nid = \"../x\"", &["downstream.a.id", "no id of a service"]),
+        ("kind = \"fastly\"\nid = \"SU1\"", &["needs a `token`"]),
+        ("kind = \"fastly\"\nid = \"SU1\"\ntoken = \"x\"\nplan = \"pro\"", &["downstream.a.plan", "leave it out"]),
+        ("kind = \"nextjs\"\ntoken = \"x\"", &["needs its `url`"]),
+        ("kind = \"nextjs\"\ntoken = \"x\"\nurl = \"https://a\"\nid = \"b\"", &["downstream.a.id", "leave it out"]),
+        ("kind = \"nextjs\"\ntoken = \"x\"\nurl = \"ftp://a\"", &["downstream.a.url", "write \"https://host\""]),
+        ("kind = \"nextjs\"\ntoken = \"x\"\nurl = \"https://u:p@a\"", &["without credentials"]),
+        ("kind = \"nextjs\"\ntoken = \"a b\"\nurl = \"https://a\"", &["downstream.a.token", "white space"]),
+        ("kind = \"webhook\"\ntoken = \"x\"\nurl = \"https://a\"", &["downstream.a.token", "whsec_"]),
+    ] {
+        let found = problems(&with_upstream(&format!("[downstream.a]\n{text}")), &[]).to_string();
+        assert!(words.iter().all(|word| found.contains(word)), "{text}: {found}");
+    }
+    let text = format!("[downstream.a]\nkind = \"webhook\"\nurl = \"https://a/b\"\n{token}\nsecond_purge = \"2s\"\n");
+    let config = load(&with_upstream(&text), &[]);
+    assert_eq!(config.downstream["a"].url, "https://a/b");
+    let shown = config.render();
+    assert!(shown.contains("[downstream.a]") && shown.contains("second_purge = \"2s\"") && !shown.contains(SECRET));
+}

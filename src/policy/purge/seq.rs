@@ -68,7 +68,7 @@ impl PurgeSeq {
     /// The last position before this one that the log may hold.
     #[must_use]
     pub const fn before(self) -> Self {
-        Self(self.shared().0.saturating_sub(1 << LOCAL_BITS))
+        Self::from_bits(self.shared().to_bits().saturating_sub(1 << LOCAL_BITS))
     }
 
     /// The position without what only this process knows: what another node may be told.

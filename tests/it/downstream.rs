@@ -1,0 +1,289 @@
+//! Purges outward, to fakes that speak the providers' protocols: each purge arrives, in order, by one node, whatever dies.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use endcap::clock::Clock;
+use endcap::policy::webhook::{WebhookSecret, verify};
+use endcap::tasks::Tasks;
+use serde_json::{Value, json};
+
+use crate::stage::{Answer, Builder, FakeOrigin, Seen, Stage, until, within};
+
+const SECRET: &str = "whsec_ZW5kY2FwIGV4YW1wbGUgc2VjcmV0IG9ubHkh";
+
+/// A provider, and a stage whose nodes tell it of purges by these targets; `URL` is its address.
+async fn told(targets: &str) -> (FakeOrigin, Builder) {
+    let provider = FakeOrigin::start(&Tasks::new()).await;
+    let targets = targets.replace("URL", &format!("http://{}", provider.address));
+    (provider, Stage::new().also(&targets))
+}
+
+async fn webhook() -> (FakeOrigin, Builder) {
+    told(&format!("[downstream.hook]\nkind = \"webhook\"\nurl = \"URL/hook\"\ntoken = \"{SECRET}\"\n")).await
+}
+
+fn body(seen: &Seen) -> Value {
+    serde_json::from_slice(&seen.body).unwrap_or(Value::Null)
+}
+
+/// The tags that a webhook was told of.
+fn tags(seen: &Seen) -> Vec<String> {
+    let body = body(seen);
+    if body["data"]["everything"] == true {
+        return vec!["everything".to_owned()];
+    }
+    let tags = body["data"]["tags"].as_array().unwrap().iter();
+    tags.map(|tag| tag["tag"].as_str().unwrap().to_owned()).collect()
+}
+
+fn all_tags(provider: &FakeOrigin) -> Vec<Vec<String>> {
+    provider.seen().iter().map(tags).collect()
+}
+
+/// Waits until a target has all there is.
+async fn settled(stage: &Stage, node: usize, name: &str) {
+    until(&format!("{name} has all"), async || {
+        let status = stage.status(node).await["downstream"][name].clone();
+        status["behind"] == false && status["second_purges"] == 0 && status["failures"] == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_purge_is_told_signed_after_everything_was_purged_once() {
+    let (provider, builder) = webhook().await;
+    let stage = builder.start().await;
+    provider.asked(1).await;
+    settled(&stage, 0, "hook").await;
+    stage.purge("soft", &["prod_1", "list:product"]).await;
+    provider.asked(2).await;
+    settled(&stage, 0, "hook").await;
+    assert_eq!(all_tags(&provider), [vec!["everything"], vec!["list:product", "prod_1"]]);
+    let last = provider.last();
+    assert_eq!((last.method.as_str(), last.target.as_str()), ("POST", "/hook"));
+    assert_eq!(body(&last)["data"]["tags"][0]["mode"], "soft");
+    let secret = WebhookSecret::parse(SECRET).unwrap();
+    assert!(verify(&last.headers, &last.body, &[secret], Duration::from_secs(60), stage.clock.now()).is_ok());
+    assert_eq!(
+        stage.metric(0, "endcap_downstream_requests_total", &[("target", "hook"), ("result", "done")]).await,
+        2.0
+    );
+}
+
+#[tokio::test]
+async fn purges_that_come_while_a_target_is_busy_go_together() {
+    let (provider, builder) = webhook().await;
+    let stage = builder.start().await;
+    provider.asked(1).await;
+    settled(&stage, 0, "hook").await;
+    let hold = provider.hold("/hook");
+    stage.purge("hard", &["prod_1"]).await;
+    hold.arrived(1).await;
+    for tag in ["prod_2", "prod_3", "prod_2"] {
+        stage.purge("hard", &[tag]).await;
+    }
+    hold.release();
+    settled(&stage, 0, "hook").await;
+    assert_eq!(all_tags(&provider)[1..], [vec!["prod_1"], vec!["prod_2", "prod_3"]]);
+}
+
+const ALL: &str = r#"
+[downstream.edge]
+kind = "fastly"
+url = "URL"
+id = "SU1"
+token = "fastly-token"
+[downstream.flare]
+kind = "cloudflare"
+url = "URL"
+id = "zone1"
+token = "cloudflare-token"
+[downstream.shop]
+kind = "nextjs"
+url = "URL/api/revalidate"
+token = "next-token"
+"#;
+
+#[tokio::test]
+async fn each_provider_is_told_in_its_own_words() {
+    let (provider, builder) = told(ALL).await;
+    provider.answer("/client/v4/zones/zone1/purge_cache", Answer::json(r#"{"success":true}"#));
+    let stage = builder.start().await;
+    for name in ["edge", "flare", "shop"] {
+        settled(&stage, 0, name).await;
+    }
+    assert_eq!(provider.count("/service/SU1/purge_all"), 1);
+    stage.purge("hard", &["prod_1"]).await;
+    for name in ["edge", "flare", "shop"] {
+        settled(&stage, 0, name).await;
+    }
+    let last = |path: &str| provider.seen().into_iter().rfind(|seen| seen.path() == path).unwrap();
+    let fastly = last("/service/SU1/purge");
+    assert_eq!((fastly.method.as_str(), fastly.field("fastly-key")), ("POST", "fastly-token"));
+    assert_eq!(body(&fastly), json!({ "surrogate_keys": ["*", "prod_*", "prod_1"] }));
+    let flare = last("/client/v4/zones/zone1/purge_cache");
+    assert_eq!(flare.field("authorization"), "Bearer cloudflare-token");
+    assert_eq!(body(&flare), json!({ "tags": ["*", "prod_*", "prod_1"] }));
+    let shop = last("/api/revalidate");
+    assert_eq!(shop.field("authorization"), "Bearer next-token");
+    assert_eq!(body(&shop), json!({ "tags": ["prod_1"], "everything": false }));
+}
+
+#[tokio::test]
+async fn a_storefront_waits_for_its_cdn_but_not_for_ever() {
+    let (provider, builder) = told(ALL.split("[downstream.flare]").next().unwrap()).await;
+    let shop =
+        format!("[downstream.shop]\nkind = \"nextjs\"\nurl = \"http://{}/api\"\ntoken = \"x\"\n", provider.address);
+    let stage = builder.also(&shop).start().await;
+    settled(&stage, 0, "edge").await;
+    settled(&stage, 0, "shop").await;
+    let (is_open, was_early) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (open, early) = (Arc::clone(&is_open), Arc::clone(&was_early));
+    provider.respond("/api", move |_| {
+        early.fetch_or(!open.load(Ordering::SeqCst), Ordering::SeqCst);
+        Answer::json("{}")
+    });
+    let hold = provider.hold("/service/SU1/purge");
+    stage.purge("hard", &["prod_1"]).await;
+    hold.arrived(1).await;
+    is_open.store(true, Ordering::SeqCst);
+    hold.release();
+    settled(&stage, 0, "shop").await;
+    assert!(!was_early.load(Ordering::SeqCst));
+    let hold = provider.hold("/service/SU1/purge");
+    let before = provider.count("/api");
+    stage.purge("hard", &["prod_2"]).await;
+    hold.arrived(1).await;
+    stage.advance_secs(6);
+    until("the storefront is told all the same", async || provider.count("/api") > before).await;
+    hold.release();
+}
+
+#[tokio::test]
+async fn each_purge_is_told_once_by_two_nodes() {
+    let (provider, builder) = webhook().await;
+    let stage = builder.redis().await.nodes(2).start().await;
+    provider.asked(1).await;
+    settled(&stage, 0, "hook").await;
+    for n in 0..6 {
+        let reply = stage.try_purge(n % 2, "hard", &[&format!("prod_{n}")]).await;
+        assert_eq!(reply.status, 200);
+        provider.asked(n + 2).await;
+        for node in [0, 1] {
+            settled(&stage, node, "hook").await;
+        }
+    }
+    let expected: Vec<Vec<String>> = (0..6).map(|n| vec![format!("prod_{n}")]).collect();
+    assert_eq!(all_tags(&provider)[1..], expected);
+}
+
+#[tokio::test]
+async fn what_a_node_could_not_finish_the_other_does() {
+    let (provider, builder) = webhook().await;
+    let mut stage = builder.redis().await.start().await;
+    provider.asked(1).await;
+    settled(&stage, 0, "hook").await;
+    let hold = provider.hold("/hook");
+    stage.purge("hard", &["prod_1"]).await;
+    hold.arrived(1).await;
+    let other = stage.add_node();
+    within(stage.node(other).ready()).await;
+    within(stage.node(0).stop()).await;
+    hold.release();
+    settled(&stage, other, "hook").await;
+    assert_eq!(all_tags(&provider)[1..], [vec!["prod_1"], vec!["prod_1"]], "nobody acknowledged the first");
+    stage.try_purge(other, "hard", &["prod_2"]).await;
+    settled(&stage, other, "hook").await;
+    assert_eq!(tags(&provider.last()), ["prod_2"]);
+}
+
+#[tokio::test]
+async fn a_target_that_is_down_for_an_hour_is_told_all_it_missed() {
+    let (provider, builder) = webhook().await;
+    let stage = builder.redis().await.start().await;
+    provider.asked(1).await;
+    settled(&stage, 0, "hook").await;
+    provider.answer("/hook", Answer::reset());
+    stage.purge("hard", &["prod_1"]).await;
+    let failures = async || stage.status(0).await["downstream"]["hook"]["failures"].as_u64().unwrap();
+    until("it fails", async || failures().await >= 1).await;
+    stage.purge("hard", &["prod_2"]).await;
+    stage.advance_secs(3600);
+    until("it fails again", async || failures().await >= 2).await;
+    provider.answer("/hook", Answer::json("{}"));
+    stage.advance_secs(61);
+    settled(&stage, 0, "hook").await;
+    assert_eq!(tags(&provider.last()), ["prod_1", "prod_2"]);
+}
+
+#[tokio::test]
+async fn a_target_that_asks_for_time_gets_it() {
+    let (provider, builder) = webhook().await;
+    let stage = builder.redis().await.start().await;
+    provider.asked(1).await;
+    settled(&stage, 0, "hook").await;
+    provider.answer("/hook", Answer::status(429).header("retry-after", "900"));
+    stage.purge("hard", &["prod_1"]).await;
+    let state = async || stage.status(0).await["downstream"]["hook"].clone();
+    until("it asks for time", async || state().await["failures"] == 1).await;
+    assert_eq!(state().await["next_try_seconds"], 900.0);
+    provider.answer("/hook", Answer::json("{}"));
+    stage.advance_secs(899);
+    assert_eq!((state().await["next_try_seconds"].as_f64(), provider.total()), (Some(1.0), 2));
+    stage.advance_secs(1);
+    settled(&stage, 0, "hook").await;
+    assert_eq!(tags(&provider.last()), ["prod_1"]);
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_key_and_the_remedy() {
+    let (provider, builder) = webhook().await;
+    provider.answer("/hook", Answer::status(403));
+    let stage = builder.start().await;
+    let state = async || stage.status(0).await["downstream"]["hook"].clone();
+    until("it refuses", async || state().await["failures"] == 1).await;
+    assert_eq!(state().await["error"], "403: downstream.hook.token is not the receiver's");
+    assert_eq!(
+        (state().await["next_try_seconds"].as_f64(), state().await["behind"].as_bool()),
+        (Some(300.0), Some(true))
+    );
+    assert_eq!(stage.metric(0, "endcap_downstream_failures", &[("target", "hook")]).await, 1.0);
+    provider.answer("/hook", Answer::json("{}"));
+    stage.advance_secs(300);
+    settled(&stage, 0, "hook").await;
+    assert_eq!(state().await["error"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_second_purge_follows_where_it_is_asked_for() {
+    let (provider, builder) = webhook().await;
+    let stage = builder.also("second_purge = \"2s\"\n").start().await;
+    let owed = async || stage.status(0).await["downstream"]["hook"]["second_purges"] == 1;
+    until("everything is due again", owed).await;
+    stage.advance_secs(2);
+    settled(&stage, 0, "hook").await;
+    stage.purge("hard", &["prod_1"]).await;
+    until("the purge is due again", owed).await;
+    stage.advance_secs(2);
+    settled(&stage, 0, "hook").await;
+    assert_eq!(all_tags(&provider)[2..], [vec!["prod_1"], vec!["prod_1"]]);
+}
+
+#[tokio::test]
+async fn a_log_that_lost_what_a_target_lacks_has_it_purge_everything() {
+    let (provider, builder) = webhook().await;
+    let mut stage = builder.redis().await.start().await;
+    provider.asked(1).await;
+    settled(&stage, 0, "hook").await;
+    let hold = provider.hold("/hook");
+    stage.purge("hard", &["prod_1"]).await;
+    hold.arrived(1).await;
+    stage.purge("hard", &["prod_2"]).await;
+    stage.redis().command(&["DEL", "endcap:purges"]).await;
+    stage.metric_reaches(0, "endcap_log_lost_total", &[], 1.0).await;
+    hold.release();
+    settled(&stage, 0, "hook").await;
+    assert_eq!(tags(&provider.last()), ["everything"]);
+}

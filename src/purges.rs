@@ -9,7 +9,7 @@ use crate::policy::purge::{Marked, PurgeIndex, PurgeSeq, Purged};
 use crate::policy::tags::TagHash;
 use crate::policy::time::Timestamp;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, Notify, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{Mutex, MutexGuard, Notify, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What other nodes' journals may take to come into a log that can be reached again: a replay is tried each
 /// second, on a connection that is made anew.
@@ -237,7 +237,7 @@ impl Purges {
         self.applied.notify_waiters();
     }
 
-    fn alone(&self) -> std::sync::MutexGuard<'_, ()> {
+    fn alone(&self) -> MutexGuard<'_, ()> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

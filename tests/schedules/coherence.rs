@@ -45,7 +45,7 @@ impl Node {
                     let as_of = self.purges.applied();
                     let revision = self.revision.load(Ordering::SeqCst);
                     let seen = self.purges.judge(&[TagHash::of("a")], as_of);
-                    let entry = entry("a", Bytes::copy_from_slice(&revision.to_be_bytes()), as_of, seen);
+                    let entry = entry(TagHash::of("a"), Bytes::copy_from_slice(&revision.to_be_bytes()), as_of, seen);
                     *self.l1.lock().unwrap() = Some(Arc::clone(&entry));
                     leader.land(Arc::clone(&entry));
                     return entry;

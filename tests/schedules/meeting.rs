@@ -93,16 +93,15 @@ fn a_flight_is_followed_from_when_somebody_has_joined_it() {
         let flights = Flights::<u64>::new();
         let Joined::Leader(leader) = flights.join(key()) else { panic!("nobody leads") };
         assert!(!flights.is_followed(key()));
-        let joins = Arc::clone(&flights);
-        let follower = thread::spawn(move || {
-            let Joined::Follower(follower) = joins.join(key()) else { panic!("somebody leads") };
-            assert!(joins.is_followed(key()));
-            follower
-        });
-        let follower = follower.join().unwrap();
-        assert!(flights.is_under_way(key()) && flights.is_followed(key()));
+        let joins = || {
+            let flights = Arc::clone(&flights);
+            move || {
+                let Joined::Follower(_) = flights.join(key()) else { panic!("somebody leads") };
+                assert!(flights.is_followed(key()));
+            }
+        };
+        side_by_side([Box::new(joins()), Box::new(joins())]);
         leader.land(7);
-        assert_eq!(block_on(flights.follow(follower)), Some(7));
         assert!(!flights.is_under_way(key()) && !flights.is_followed(key()));
     });
 }

@@ -2,7 +2,7 @@
 
 pub(crate) use std::sync::PoisonError;
 
-pub(crate) use shuttle::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
+pub(crate) use shuttle::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
 use tokio::sync::futures::Notified;
 
 /// Tokio's, whose uses are single steps.

@@ -10,6 +10,7 @@ use shuttle::thread;
 
 use crate::policy::entry::{Entry, Lifetime, Seen};
 use crate::policy::fields::Fields;
+use crate::policy::forms::Forms;
 use crate::policy::purge::{Marked, Mode, Purge, PurgeIndex, PurgeSeq, Purged};
 use crate::policy::tags::TagHash;
 use crate::policy::time::Timestamp;
@@ -44,7 +45,10 @@ pub(crate) fn entry(tag: TagHash, body: Bytes, as_of: PurgeSeq, seen: Seen) -> A
         as_of,
         began: NOW,
         is_own: true,
+        has_own_etag: false,
+        is_encodable: false,
         seen,
+        forms: Forms::default(),
     })
 }
 

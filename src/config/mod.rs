@@ -335,7 +335,8 @@ pub struct Purge {
     pub journal_max: usize,
     /// Most tags in one purge; more get 413.
     pub tags_max: usize,
-    /// Purged tags remembered one by one; beyond it older entries are refilled.
+    /// Purged tags remembered one by one; beyond it older entries are refilled, and after one purge of more than an eighth
+    /// of it all may be.
     pub marks_max: usize,
 }
 

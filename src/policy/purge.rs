@@ -65,9 +65,11 @@ pub struct Purge {
 }
 
 impl Purge {
-    /// Bytes of its tags, about: what hashing them costs.
+    /// Bytes of its tags and notices, about: what hashing it costs, and what a batch of such lines takes.
     pub fn bytes(&self) -> usize {
-        self.tags.iter().map(|(tag, _)| tag.len() + 16).sum()
+        let tags: usize = self.tags.iter().map(|(tag, _)| tag.len() + 16).sum();
+        let ids = self.notices.iter().flat_map(|notice| &notice.ids).map(|id| id.len() + 16);
+        tags + ids.sum::<usize>()
     }
 
     /// The hashed form in which the index keeps it: each tag once with its strongest mode, sorted, and

@@ -45,9 +45,9 @@ pub(crate) fn entry(tag: TagHash, body: Bytes, as_of: PurgeSeq, seen: Seen) -> A
         as_of,
         began: NOW,
         is_own: true,
+        seen,
         has_own_etag: false,
         is_encodable: false,
-        seen,
         forms: Forms::default(),
     })
 }

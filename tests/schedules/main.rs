@@ -28,7 +28,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner, thread};
 
 /// Orders of each kind that a test takes.
-const SCHEDULES: usize = 2000;
+const SCHEDULES: usize = 1000;
 /// Moments at which the order of an order of the second kind is decided.
 const SWITCHES: usize = 3;
 const SEED: u64 = 1;

@@ -2,7 +2,7 @@
 
 use endcap::policy::purge::PurgeSeq;
 use endcap::store::redis::{Credentials, RedisSettings, Topology};
-use endcap::store::{Denial, LeaseToken, StoreError};
+use endcap::store::{LeaseToken, StoreError};
 
 use crate::promises::{KEEP, MINUTE, NO_WAIT, World, key, purge, settings};
 use crate::servers::{Server, has_opened, keeps_all_promises, on};
@@ -44,7 +44,7 @@ async fn the_documented_user_may_do_all_that_is_done_and_nothing_else() {
     waiting.wait_timeout = std::time::Duration::from_millis(1);
     let world = World::redis(&waiting, server.order());
     let refused = world.store.append(&[purge("a")], KEEP).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Refused(Denial::Replicas, _)), "{refused}");
+    assert!(matches!(refused, StoreError::Unreplicated(..)), "{refused}");
     assert_eq!(server.text(&["ACL", "LOG"]).await, "array([])");
 
     let used = server.text(&["INFO", "commandstats"]).await;

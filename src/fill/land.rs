@@ -16,7 +16,7 @@ use crate::policy::cache_control::CacheControl;
 use crate::policy::entry::Entry;
 use crate::policy::freshness::Verdict;
 use crate::policy::hop_by_hop;
-use crate::policy::key::Key;
+use crate::policy::key::{Key, KeyHash};
 use crate::policy::lifetime::{self, Exchanged};
 use crate::policy::purge::{PurgeSeq, Purged};
 use crate::policy::route::{Policy, Rule};
@@ -39,7 +39,7 @@ struct Began {
 impl Fill {
     /// Looks where another flight or another node may have been faster, then asks the origin. Says also
     /// which lease it has taken for that.
-    pub(super) async fn fly(&self, job: &mut Job, own: Own) -> (Landed, Option<LeaseToken>) {
+    pub(super) async fn fly(&self, job: &mut Job, own: Own) -> (Landed, Option<(KeyHash, LeaseToken)>) {
         // Between the look-up that missed and this flight another one may have landed.
         if let Some(Slot::Entry(entry)) = self.l1.get(job.key.text()) {
             if self.answers(job, &entry) {
@@ -55,6 +55,8 @@ impl Fill {
             // One request is not kept waiting by a tier that is late. A crowd may be why it is, on all nodes.
             Err(why) => why == StoreError::Timeout.reason() && self.flights.is_followed(flight),
         };
+        // The shared tier may have told that the answers vary: the lease is the variant's then.
+        let leased = job.key.hash();
         // Who could not trust for long what another node fills does not wait for it.
         let turn = if asks_for_lease && self.purges.is_clear(self.clock.now()) {
             self.take_turn(job).await
@@ -63,7 +65,7 @@ impl Fill {
         };
         match turn {
             Turn::Served(entry) => served(entry),
-            Turn::Leads(token) => (self.ask_origin(job, own).await, Some(token)),
+            Turn::Leads(token) => (self.ask_origin(job, own).await, Some((leased, token))),
             Turn::Alone => (self.ask_origin(job, own).await, None),
         }
     }

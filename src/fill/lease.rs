@@ -28,13 +28,13 @@ impl Fill {
     /// Takes the lease of a key, or waits for the node that has it.
     pub(super) async fn take_turn(&self, job: &mut Job) -> Turn {
         let Some(shared) = &self.shared else { return Turn::Alone };
-        let token = LeaseToken(self.jitter.unique());
+        let (leased, token) = (job.key.hash(), LeaseToken(self.jitter.unique()));
         let waited = tokio::time::timeout(self.settings.lease_wait, self.wait_turn(&**shared, job, token)).await;
         let (turn, word) = match waited {
             Ok(turn) => turn,
             // A holder that died, or is slow, is not waited for any longer.
             Err(_) => {
-                self.give_back(job.key.hash(), token, None).await;
+                self.give_back(leased, token, None).await;
                 (Turn::Alone, "timeout")
             }
         };

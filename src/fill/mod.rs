@@ -340,7 +340,6 @@ impl Fill {
         self.tasks.spawn(async move {
             // Whoever is answered by this flight can see that it is not over yet.
             let under_way = UnderWay::new(&fill.metrics.l2_writes_under_way);
-            let leased = job.key.hash();
             let (landed, lease) = fill.fly(&mut job, own).await;
             leader.land(landed.clone());
             // Those who wait have their answer; the other nodes come after.
@@ -350,7 +349,7 @@ impl Fill {
                 }
                 fill.echo(&job, entry);
             }
-            if let Some(token) = lease {
+            if let Some((leased, token)) = lease {
                 fill.end_lease(leased, token, &landed).await;
             }
             drop(under_way);

@@ -84,7 +84,7 @@ impl Replay {
     /// Appends the oldest to the log, waits until this node has read them, and says how many there were.
     ///
     /// Where too few replicas have them, the other nodes can read them all the same: each is put in until this node
-    /// has read it, which a server that was replaced cannot make it do, and then one a try asks for replicas. When
+    /// has read it, which a server that was replaced cannot make it do, and then an empty line a try asks for replicas. When
     /// these are back, all are put in again: it may be another server by then.
     async fn replay(
         &self,
@@ -94,13 +94,13 @@ impl Replay {
         told: &mut usize,
     ) -> Result<usize, StoreError> {
         let skip = *told;
-        let (mut purges, probe) = self.blocking(move |journal| (journal.next(skip, BATCH), journal.next(0, 1))).await;
+        let mut purges = self.blocking(move |journal| journal.next(skip, BATCH)).await;
         let untold = purges.len();
         if untold == 0 {
-            purges = probe;
-        }
-        if purges.is_empty() {
-            return Ok(0);
+            if skip == 0 {
+                return Ok(0);
+            }
+            purges.push(Purge { source: "replay".into(), ..Purge::default() });
         }
         let before = std::mem::take(told);
         let (seqs, lacks) = match append(log, &self.purges, &purges, keep).await {

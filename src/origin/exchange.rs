@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
@@ -148,6 +148,10 @@ pub(super) async fn exchange(
             // A client that waits for 100 has it from us.
             let mut headers = head.headers().clone();
             hop_by_hop::strip_response(&mut headers, false);
+            // There is no content for them to be about (RFC 9110 §8.6, §15.2).
+            for name in [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::TRAILER] {
+                headers.remove(name);
+            }
             interim.send(head.status(), &headers);
         }
     });

@@ -151,6 +151,9 @@ pub struct Compression {
     pub types: Arc<Patterns>,
 }
 
+/// Fields that say what the very bytes of a body are.
+const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
+
 impl Compression {
     /// Whether the body of an answer, as it came, may be sent in our encodings. `control` is what the origin says.
     pub fn suits(
@@ -166,6 +169,8 @@ impl Compression {
             && status == StatusCode::OK
             && length >= self.size_min
             && is_plain
+            // What is said of the bytes is said of the plain ones (RFC 9530).
+            && !DIGESTS.iter().any(|name| origin.contains_key(*name))
             // RFC 9111 §5.2.2.6.
             && !control.no_transform
             // Where the origin hears the client's own word, it is the one to choose.
@@ -339,6 +344,7 @@ mod tests {
         assert!(!of(200, &[("content-type", "image/png")], 10));
         assert!(!of(200, &[], 10));
         assert!(!of(200, &[json, ("content-encoding", "gzip")], 10));
+        assert!(!of(200, &[json, ("repr-digest", "sha-256=:AA==:")], 10));
         assert!(!of(200, &[json, ("cache-control", "max-age=9, No-Transform")], 10));
         assert!(!of(200, &[json, ("cdn-cache-control", "no-transform")], 10));
         let none = Compression { codings: vec![], ..settings.clone() };

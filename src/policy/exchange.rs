@@ -149,12 +149,14 @@ pub fn stored_fields(
 }
 
 /// Says that answers vary by a request field, unless that is said already.
-fn vary_by(headers: &mut HeaderMap, field: &'static str) {
+fn vary_by(headers: &mut HeaderMap, field: &str) {
     let names_it = |value: &HeaderValue| {
         value.to_str().is_ok_and(|value| value.split(',').any(|name| name.trim().eq_ignore_ascii_case(field)))
     };
-    if !headers.get_all(header::VARY).iter().any(names_it) {
-        headers.append(header::VARY, HeaderValue::from_static(field));
+    if !headers.get_all(header::VARY).iter().any(names_it)
+        && let Ok(field) = HeaderValue::from_str(field)
+    {
+        headers.append(header::VARY, field);
     }
 }
 
@@ -172,6 +174,12 @@ pub fn renewed_headers(rule: &Rule, stored: &HeaderMap, fresh: &HeaderMap) -> He
         headers.remove(name);
         for value in fresh.get_all(name) {
             headers.append(name.clone(), value.clone());
+        }
+    }
+    // The bytes were chosen by all that their own answer named: a 304 that names less makes them nobody else's.
+    for value in stored.get_all(header::VARY).iter().filter_map(|value| value.to_str().ok()) {
+        for field in value.split(',').map(str::trim).filter(|field| !field.is_empty()) {
+            vary_by(&mut headers, field);
         }
     }
     if !fresh.contains_key(header::DATE) {
@@ -289,5 +297,14 @@ mod tests {
         assert_eq!(renewed_headers(&rule(), &old, &new), map(&[("content-type", "a/b"), ("date", "x")]));
         let any = Rule { content_type: None, ..rule() };
         assert_eq!(renewed_headers(&any, &old, &new), new);
+        let varies = |vary| map(&[("vary", vary), ("date", "x")]);
+        for (stored, fresh, expected) in [
+            ("x-locale", "accept-encoding", &["accept-encoding", "x-locale"][..]),
+            ("a, X-Locale", "x-locale, b", &["x-locale, b", "a"]),
+            ("a", "*", &["*", "a"]),
+        ] {
+            let renewed = renewed_headers(&rule(), &varies(stored), &varies(fresh));
+            assert_eq!(renewed.get_all("vary").iter().collect::<Vec<_>>(), expected, "{stored} {fresh}");
+        }
     }
 }

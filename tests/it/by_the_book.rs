@@ -63,6 +63,23 @@ async fn who_asks_in_ever_new_ways_does_not_fill_the_shared_tier() {
     }
 }
 
+/// The flight begins under the URL's key, and learns from the shared tier that the answers vary.
+#[tokio::test]
+async fn the_lease_of_a_variant_that_the_shared_tier_told_of_is_given_back() {
+    let mut stage = Stage::new().config(RFC).nodes(2).redis().await.start().await;
+    by_language(&stage, "/a");
+    let ask = async |node: usize, language: &str| {
+        let mut client = stage.client(node).await;
+        let reply = client.ask("GET", "/a", &[("accept-language", language)], b"").await;
+        until("all is shared", async || stage.status(node).await["shared"]["writes_under_way"] == 0).await;
+        reply.detail()
+    };
+    assert_eq!(ask(0, "de").await, "miss");
+    assert_eq!(ask(1, "en").await, "miss");
+    let leases = stage.redis().command(&["KEYS", "*:l:*"]).await;
+    assert_eq!(leases.as_sequence().unwrap(), []);
+}
+
 #[tokio::test]
 async fn who_waits_for_another_variant_gets_its_own() {
     let stage = Stage::new().config(RFC).start().await;

@@ -4,7 +4,7 @@ use crate::stage::{Answer, Client, Stage, get_h2};
 
 const CACHED: &str = "/store/products";
 const PASSED: &str = "/store/carts/cart_1";
-const HINT: &str = "link: </a.css>; rel=preload\r\nconnection: x-hop\r\nx-hop: 1\r\n";
+const HINT: &str = "link: </a.css>; rel=preload\r\nconnection: x-hop\r\nx-hop: 1\r\ncontent-length: 5\r\n";
 
 /// The statuses of all heads up to the answer, and the answer's body.
 async fn heads(client: &mut Client) -> (Vec<u16>, String) {
@@ -30,6 +30,7 @@ async fn a_hint_arrives_while_the_answer_is_still_being_made() {
         let hint = client.head().await.unwrap();
         assert_eq!((hint.status, hint.field("link")), (103, "</a.css>; rel=preload".to_owned()));
         assert_eq!(hint.field("x-hop"), "", "what is for one hop ends there");
+        assert_eq!(hint.field("content-length"), "", "it has no content");
         hold.release();
         assert_eq!(heads(&mut client).await, (vec![200], "1".to_owned()), "{path}");
     }

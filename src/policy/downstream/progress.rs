@@ -61,7 +61,8 @@ impl Progress {
         let (rate, most) = provider.rate();
         let (had, at) = self.permits.unwrap_or((most, now.as_millis()));
         let gained = now.since(Timestamp::from_millis(at)).as_secs_f64() * rate;
-        let has = (had + gained).min(most);
+        // Redis may hold anything under our name.
+        let has = if had.is_finite() { (had + gained).clamp(0.0, most) } else { 0.0 };
         let needed = count as f64;
         if has < needed {
             return Err(Duration::from_secs_f64((needed - has) / rate));
@@ -84,7 +85,11 @@ impl Progress {
             self.purged_at = now.as_millis();
         }
         if is_second {
-            self.again.remove(0);
+            // What was too much for one batch goes on where that ended.
+            match self.again.first_mut().filter(|again| PurgeSeq::parse(&again.to).is_some_and(|end| to < end)) {
+                Some(again) => again.from = to.to_string(),
+                None => drop(self.again.remove(0)),
+            }
             return;
         }
         let from = std::mem::replace(&mut self.cursor, to.to_string());

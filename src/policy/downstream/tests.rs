@@ -171,6 +171,13 @@ fn second_purges_are_remembered_up_to_a_bound_and_none_is_left_out() {
     let ends: Vec<_> = progress.again.iter().map(|again| (again.from.as_str(), again.to.as_str())).collect();
     assert!(ends.windows(2).all(|pair| pair[0].1 == pair[1].0), "{ends:?}");
     assert_eq!((ends[0].0, ends[AGAIN_MAX - 1].1), ("0-0", "40-0"));
-    progress.acknowledged(&Batch::default(), PurgeSeq::ZERO, Duration::from_secs(2), true, now);
+    let second = |progress: &mut Progress, to| {
+        progress.acknowledged(&Batch::default(), PurgeSeq::new(to, 0).unwrap(), Duration::from_secs(2), true, now);
+    };
+    second(&mut progress, 1);
     assert_eq!((progress.again.len(), progress.cursor.as_str()), (AGAIN_MAX - 1, "40-0"));
+    // The last holds more than one batch.
+    (2..AGAIN_MAX as u64).for_each(|to| second(&mut progress, to));
+    second(&mut progress, 30);
+    assert_eq!((progress.again[0].from.as_str(), progress.again[0].to.as_str()), ("30-0", "40-0"));
 }

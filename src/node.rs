@@ -399,7 +399,7 @@ struct Stores {
 }
 
 /// Whoever waits for a lease has time for at least so many answers about it.
-const LEASE_ANSWERS: u32 = 8;
+const LEASE_ANSWERS: u32 = 4;
 
 fn stores(config: &Config, clock: &Arc<dyn Clock>, tasks: &Tasks) -> Result<Stores, StartError> {
     let Some(redis) = &config.redis else {

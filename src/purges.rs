@@ -101,7 +101,12 @@ impl Purges {
     fn sight(&self) -> Option<Sight> {
         let at = |millis: &AtomicU64| Timestamp::from_millis(millis.load(Ordering::Acquire));
         let max_blind = self.max_blind?;
-        Some(Sight { max_blind, blind_from: at(&self.blind_from), blind_until: at(&self.blind_until) })
+        Some(Sight {
+            max_blind,
+            blind_from: at(&self.blind_from),
+            blind_until: at(&self.blind_until),
+            is_cut_off: self.is_cut_off.load(Ordering::Acquire),
+        })
     }
 
     /// Says how many purges stand in the journal alone.

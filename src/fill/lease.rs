@@ -49,7 +49,6 @@ impl Fill {
             match shared.lease(key, token, self.settings.lease_ttl).await {
                 // It may have been taken all the same, and then must be given back.
                 Err(StoreError::Timeout) => return (Turn::Leads(token), "error"),
-                Err(_) => return (Turn::Alone, "error"),
                 // Between our look and the lease somebody may have had it and landed. Who knows an entry that
                 // will not do has seen the shared tier's a moment ago.
                 Ok(true) if job.previous.is_some() && pause == POLL_FIRST => return (Turn::Leads(token), "leads"),
@@ -60,7 +59,9 @@ impl Fill {
                         return (Turn::Served(entry), "served");
                     }
                 },
-                Ok(false) => {}
+                // A broken connection is made anew; the breaker says when that is in vain.
+                Ok(false) | Err(StoreError::Connection(_)) => {}
+                Err(_) => return (Turn::Alone, "error"),
             }
             loop {
                 tokio::time::sleep(self.jitter.of(pause)).await;
@@ -68,6 +69,7 @@ impl Fill {
                 let lease = match shared.leased(key).await {
                     Ok(Lease::Held) if self.purges.can_judge_others() => continue,
                     Ok(lease) => lease,
+                    Err(StoreError::Timeout | StoreError::Connection(_)) => continue,
                     Err(_) => return (Turn::Alone, "error"),
                 };
                 if let Some(entry) = self.ask_again(shared, job).await {

@@ -121,8 +121,8 @@ impl Follower {
             };
             // Copied first: a borrow that lives on in the same statement is a lock that `send_replace` waits for.
             let before = *self.state.borrow();
-            self.state.send_replace(Following { connected: false, ..before });
             self.purges.cut_off();
+            self.state.send_replace(Following { connected: false, ..before });
             self.metrics.log_connected.set(0);
             if before.connected {
                 tracing::warn!(error = %failed, "lost the purge log, trying again");

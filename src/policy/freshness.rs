@@ -60,6 +60,8 @@ pub struct Sight {
     pub blind_from: Timestamp,
     /// Until when it stays blind although it reads the log again.
     pub blind_until: Timestamp,
+    /// A read of the log has failed since. That none has ended for a while may be a crowd's doing.
+    pub is_cut_off: bool,
 }
 
 impl Sight {
@@ -68,9 +70,9 @@ impl Sight {
         now >= self.blind_from || now < self.blind_until
     }
 
-    /// Whether it has heard of the log of late: it will not be blind for another half of `max_blind` at the least.
+    /// Whether nothing says that it will be blind within half of `max_blind`.
     pub fn is_clear(&self, now: Timestamp) -> bool {
-        !self.is_blind(now) && now + self.max_blind / 2 < self.blind_from
+        !self.is_blind(now) && (!self.is_cut_off || now + self.max_blind / 2 < self.blind_from)
     }
 
     /// How far an entry may be trusted. A blind node trusts only what the origin told it itself within `max_blind`,
@@ -209,7 +211,12 @@ mod tests {
 
     /// Trust after so many milliseconds; the log fell silent just when the entry was filled.
     fn silent(entry: &Entry, after: u64) -> Trust {
-        let sight = Sight { max_blind: MAX_BLIND, blind_from: NOW + MAX_BLIND, blind_until: Timestamp::default() };
+        let sight = Sight {
+            max_blind: MAX_BLIND,
+            blind_from: NOW + MAX_BLIND,
+            blind_until: Timestamp::default(),
+            is_cut_off: true,
+        };
         sight.trust(entry, NOW + Duration::from_millis(after))
     }
 
@@ -226,11 +233,24 @@ mod tests {
         assert_eq!(silent(&entry("a", false), 8000), Trust::Ended, "what another node filled began by its clock");
     }
 
+    /// A process that has no time to look has not lost the log.
+    #[test]
+    fn a_log_that_was_not_read_for_a_while_is_no_lost_log() {
+        let blind_from = NOW + MAX_BLIND;
+        let sight = Sight { max_blind: MAX_BLIND, blind_from, blind_until: Timestamp::default(), is_cut_off: false };
+        assert_eq!(sight.trust(&entry("a", false), NOW + seconds(7)), Trust::Full);
+        assert_eq!(sight.trust(&entry("a", false), NOW + seconds(8)), Trust::Ended);
+    }
+
     #[test]
     fn what_a_node_that_is_about_to_see_again_still_trusts_by_then_is_left_alone() {
         let (now, far) = (NOW + seconds(6), NOW + seconds(99));
-        let sight =
-            |sees_again| Sight { max_blind: MAX_BLIND, blind_from: far, blind_until: NOW + seconds(sees_again) };
+        let sight = |sees_again| Sight {
+            max_blind: MAX_BLIND,
+            blind_from: far,
+            blind_until: NOW + seconds(sees_again),
+            is_cut_off: false,
+        };
         assert_eq!(sight(7).trust(&entry("a", true), now), Trust::Full);
         assert_eq!(sight(7).trust(&entry("a", false), now), Trust::Ended);
         assert_eq!(sight(9).trust(&entry("a", true), NOW + Duration::from_millis(6001)), Trust::Ending);

@@ -128,6 +128,7 @@ async fn a_blind_refresh_asks_whether_anything_changed_and_only_for_what_is_aske
     stage.get("/store/products/prod_1").await;
     stage.settled(0).await;
     stage.redis().kill();
+    until("the follower notices", async || stage.status(0).await["purges"]["connected"] == false).await;
     for _ in 0..4 {
         stage.advance_secs(4);
         assert_eq!(stage.get(LIST).await.detail(), "hit");

@@ -55,6 +55,41 @@ async fn a_crowd_whose_look_up_comes_too_late_asks_for_the_lease_all_the_same() 
 }
 
 #[tokio::test]
+async fn who_waits_for_a_lease_waits_on_when_a_connection_breaks() {
+    let stage = Stage::new().redis().await.nodes(2).variable("ENDCAP_REDIS__LEASE_WAIT", "60s");
+    let stage = stage.variable("ENDCAP_REDIS__BREAKER_FAILURES", "100").variable("ENDCAP_REDIS__CONNECTIONS", "1");
+    let mut stage = stage.start().await;
+    let hold = stage.origin.hold(LIST);
+    let first = stage.begin_on(0, LIST);
+    hold.arrived(1).await;
+    let second = stage.begin_on(1, LIST);
+    polls(&mut stage).await;
+    // The holder's own connection has taken the lease and was not used since.
+    let clients = format!("{:?}", stage.redis().command(&["CLIENT", "LIST"]).await);
+    let polling = clients.split("id=").find(|client| client.contains(" cmd=get "));
+    let id = polling.and_then(|client| client.split(' ').next()).expect("somebody polls");
+    stage.redis().command(&["CLIENT", "KILL", "ID", id]).await;
+    polls(&mut stage).await;
+    hold.release();
+    for reader in [first, second] {
+        assert_eq!(within(reader).await.unwrap().version(), 1);
+    }
+    assert_eq!(stage.origin.total(), 1);
+}
+
+/// Waits until somebody has asked a few times how a lease stands.
+async fn polls(stage: &mut Stage) {
+    stage.redis().command(&["CONFIG", "RESETSTAT"]).await;
+    until("the lease is asked for", async || {
+        let said = format!("{:?}", stage.redis().command(&["INFO", "commandstats"]).await);
+        let calls =
+            said.split("cmdstat_get:calls=").nth(1).and_then(|rest| rest.split(',').next()?.parse::<u64>().ok());
+        calls.is_some_and(|calls| calls >= 4)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_holder_that_died_is_not_waited_for_for_ever() {
     let stage = Stage::new().redis().await.nodes(2).variable("ENDCAP_REDIS__LEASE_WAIT", "100ms").start().await;
     let hold = stage.origin.hold(LIST);

@@ -18,6 +18,7 @@ pub mod freshness {
         pub max_blind: Duration,
         pub blind_from: Timestamp,
         pub blind_until: Timestamp,
+        pub is_cut_off: bool,
     }
 
     impl Sight {

@@ -65,6 +65,7 @@ fn waiting(line: Marked) {
         move || {
             block_on(purges.wait_for(seq(1)));
             assert_eq!(purges.check(&entry), Purged::Hard);
+            assert_eq!(purges.judge(&entry.tags, PurgeSeq::ZERO).purged(), Purged::Hard, "by its marks");
         }
     };
     let (one, other) = (waits(), waits());

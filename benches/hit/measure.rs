@@ -135,11 +135,10 @@ fn verify(contender: &Contender, plan: &Plan) -> Result<()> {
 fn turn(contender: &Contender, plan: &Plan) -> Result<Turn> {
     let mut load = Load::connect(contender.address, &contender.wanted(plan)?, plan.connections, COMPARE_EVERY)?;
     load.run(Until::Elapsed(Duration::from_secs_f64(plan.seconds / 5.0)))?;
-    let before = cpu::used(contender.pid)?;
+    let before = cpu::account(contender.pid)?;
     let outcome = load.run(Until::Elapsed(Duration::from_secs_f64(plan.seconds)))?;
-    let after = cpu::used(contender.pid)?;
-    let ran = after.ran.checked_sub(before.ran).context("a thread of the server ended")?.as_secs_f64();
-    let queued = after.queued.checked_sub(before.queued).context("a thread of the server ended")?.as_secs_f64();
+    let used = cpu::account(contender.pid)?.since(&before);
+    let (ran, queued) = (used.ran.as_secs_f64(), used.queued.as_secs_f64());
     ensure!(ran > 0.0, "the server has used no CPU: is this its process, and does the kernel keep schedstat?");
     let elapsed = outcome.elapsed.as_secs_f64();
     let cpu_us = ran * 1e6 / outcome.requests as f64;

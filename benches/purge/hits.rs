@@ -34,9 +34,9 @@ pub(crate) fn run(rounds: usize, seconds: f64) -> Result<()> {
         for (at, rate) in RATES.into_iter().enumerate() {
             let purger = Purger::start(&redis, rate)?;
             load.run(Until::Elapsed(Duration::from_secs_f64(seconds / 5.0)))?;
-            let before = cpu::used(node.id())?.ran;
+            let before = cpu::account(node.id())?;
             let outcome = load.run(Until::Elapsed(Duration::from_secs_f64(seconds)))?;
-            let used = cpu::used(node.id())?.ran - before;
+            let used = cpu::account(node.id())?.since(&before).ran;
             drop(purger);
             costs[at].push(used.as_secs_f64() * 1e6 / outcome.requests as f64);
             hits[at].push(outcome.rate());

@@ -27,7 +27,7 @@ pub(crate) fn run(purges: usize) -> Result<()> {
     for _ in 0..STARTS {
         let node = Node::start(nobody, &redis, None)?;
         elapsed.push(node.ready()?.as_secs_f64());
-        let used = cpu::used(node.id())?;
+        let used = cpu::account(node.id())?.since(&cpu::Account::default());
         ran.push(used.ran.as_secs_f64());
         queued.push(used.queued.as_secs_f64());
     }

@@ -46,6 +46,5 @@ pub(crate) fn append(pipeline: &mut redis::Pipeline, number: usize) {
     let tags =
         vec![(format!("prod_01JAV7ZC4R8N5X2KQW7Y{number:010}"), Mode::Hard), ("list:product".to_owned(), Mode::Soft)];
     let purge = Purge { tags, source: "default".into(), event_id: format!("msg_{number}"), ..Purge::default() };
-    let fields = ["*", "v", line::VERSION, "p"];
-    pipeline.cmd("XADD").arg("endcap:purges").arg(&fields).arg(line::encode(&purge)).ignore();
+    pipeline.cmd("XADD").arg("endcap:purges").arg("*").arg(line::FIELD).arg(line::encode(&purge)).ignore();
 }

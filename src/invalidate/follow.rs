@@ -20,7 +20,7 @@ use crate::tasks::Tasks;
 /// Lines of the first batch, and of a batch, at the most. A batch is twice as long as the one before it as long as
 /// that many lines of the longest size in it have no more than so many bytes.
 const BATCH_FIRST: usize = 128;
-const BATCH_MOST: usize = 4096;
+const BATCH_MOST: usize = 1024;
 const BATCH_BYTES: usize = 2 << 20;
 /// How long one read waits for a line, at the most: also how often an idle node looks whether the log
 /// still holds its position.
@@ -67,7 +67,7 @@ impl Batch {
 
     /// Lines that the next batch should have, at the most.
     fn next(&self) -> usize {
-        let longest = self.lines.iter().filter_map(|line| line.purge.as_ref()).map(Purge::bytes).max().unwrap_or(0);
+        let longest = self.lines.iter().map(LogLine::bytes).max().unwrap_or(0);
         (BATCH_BYTES / longest.max(1)).clamp(1, (self.most * 2).min(BATCH_MOST))
     }
 }
@@ -269,34 +269,50 @@ impl Follower {
     }
 
     async fn apply_all(&self, lines: Vec<LogLine>, caught_up: bool, now: Timestamp) {
-        for line in lines {
-            // Replayed lines are old: their grace, counted from the log's own time, is long over.
-            let at = if caught_up { now } else { now.min(line.seq.logged_at()) };
-            self.apply(line, at).await;
-        }
-    }
-
-    async fn apply(&self, line: LogLine, at: Timestamp) {
-        let Some(mut purge) = line.purge else {
-            // Somebody else's, or a newer version's. Its place is taken, so that we do not read it again.
-            self.metrics.log_garbage.inc();
-            tracing::warn!(purge_seq = %line.seq, "skipped a line of the purge log that cannot be read");
-            self.purges.apply(line.seq, Marked::default(), at);
-            self.feed.applied(line.seq, &[]);
-            return;
+        let bytes = lines.iter().map(LogLine::bytes).sum();
+        let to = Applier {
+            purges: Arc::clone(&self.purges),
+            feed: Arc::clone(&self.feed),
+            metrics: Arc::clone(&self.metrics),
         };
+        Tasks::compute(bytes, move || to.apply_all(lines, caught_up, now)).await;
+    }
+}
+
+/// Where lines go that were read.
+struct Applier {
+    purges: Arc<Purges>,
+    feed: Arc<Feed>,
+    metrics: Arc<Metrics>,
+}
+
+impl Applier {
+    fn apply_all(&self, lines: Vec<LogLine>, caught_up: bool, now: Timestamp) {
+        // Before anybody can see that they are applied.
+        let tags = || lines.iter().filter_map(|line| line.purge.as_ref()).flat_map(|purge| &purge.tags);
         for mode in Mode::ALL {
-            let count = purge.tags.iter().filter(|(_, with)| *with == mode).count();
+            let count = tags().filter(|(_, with)| *with == mode).count();
             if count > 0 {
                 self.metrics.purged(mode, count);
             }
         }
-        tracing::debug!(purge_seq = %line.seq, source = purge.source, tags = purge.tags.len(), "purge applied");
-        // The index has no use for them, and would keep them.
-        let notices = std::mem::take(&mut purge.notices);
-        let marked = Tasks::compute(purge.bytes(), || Marked::from(purge)).await;
-        self.purges.apply(line.seq, marked, at);
-        self.feed.applied(line.seq, &notices);
+        for LogLine { seq, purge } in lines {
+            // Replayed lines are old: their grace, counted from the log's own time, is long over.
+            let at = if caught_up { now } else { now.min(seq.logged_at()) };
+            let Some(mut purge) = purge else {
+                // Somebody else's, or a newer version's. Its place is taken, so that we do not read it again.
+                self.metrics.log_garbage.inc();
+                tracing::warn!(purge_seq = %seq, "skipped a line of the purge log that cannot be read");
+                self.purges.apply(seq, Marked::default(), at);
+                self.feed.applied(seq, &[]);
+                continue;
+            };
+            tracing::debug!(purge_seq = %seq, source = purge.source, tags = purge.tags.len(), "purge applied");
+            // The index has no use for them, and would keep them.
+            let notices = std::mem::take(&mut purge.notices);
+            self.purges.apply(seq, Marked::from(purge), at);
+            self.feed.applied(seq, &notices);
+        }
     }
 }
 
@@ -318,7 +334,7 @@ mod tests {
         let next = |most, lines| Batch { lines, asked: Timestamp::default(), most }.next();
         assert_eq!(next(BATCH_FIRST, lines(3, 50)), 2 * BATCH_FIRST);
         assert_eq!(next(BATCH_MOST, lines(3, 50)), BATCH_MOST);
-        assert_eq!(next(BATCH_MOST, [lines(3, 50), lines(1, BATCH_BYTES / 8)].concat()), 8);
+        assert_eq!(next(BATCH_MOST, [lines(3, 50), lines(1, BATCH_BYTES / 8)].concat()), 7);
         assert_eq!(next(8, lines(1, 2 * BATCH_BYTES)), 1);
         assert_eq!((next(1, lines(1, 50)), next(1, Vec::new())), (2, 2));
     }

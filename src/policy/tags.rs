@@ -4,6 +4,7 @@
 //! tags come from the body, from the request, from response headers and from the rule.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -57,7 +58,22 @@ pub fn kind_of(tag: &str) -> &str {
 
 /// The coarse tag that stands for all tags of a kind: `prod_*`. That of no kind, `*`, stands for every tag.
 pub fn coarse_tag(kind: &str) -> TagHash {
-    TagHash::of(&format!("{kind}*"))
+    /// Kinds whose hashes a thread keeps: a shop has a few dozen, and each tag of each answer and purge asks for one.
+    const KEPT_MAX: usize = 256;
+    thread_local!(static KEPT: RefCell<HashMap<Box<str>, TagHash>> = RefCell::default());
+    KEPT.with_borrow_mut(|kept| {
+        if let Some(hash) = kept.get(kind) {
+            return *hash;
+        }
+        let hash = TagHash::of(&format!("{kind}*"));
+        if kept.len() == KEPT_MAX {
+            kept.clear();
+        }
+        if kind.len() <= TAG_BYTES_MAX {
+            kept.insert(kind.into(), hash);
+        }
+        hash
+    })
 }
 
 /// The tags of one answer as they are found.
@@ -65,8 +81,6 @@ pub fn coarse_tag(kind: &str) -> TagHash {
 pub struct Tags {
     /// Each tag behind the coarse tag of its kind.
     found: Vec<(TagHash, TagHash)>,
-    /// Hashes of the kinds seen.
-    kinds: HashMap<String, TagHash>,
 }
 
 impl Tags {
@@ -77,16 +91,7 @@ impl Tags {
 
     /// Adds a tag.
     pub fn add(&mut self, tag: &str) {
-        let kind = kind_of(tag);
-        let coarse = match self.kinds.get(kind) {
-            Some(coarse) => *coarse,
-            None => {
-                let coarse = coarse_tag(kind);
-                self.kinds.insert(kind.to_owned(), coarse);
-                coarse
-            }
-        };
-        self.found.push((coarse, TagHash::of(tag)));
+        self.found.push((coarse_tag(kind_of(tag)), TagHash::of(tag)));
     }
 
     /// Adds what depends on the request alone: the route, the path, the rule's own tags, and the ids

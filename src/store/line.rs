@@ -21,8 +21,8 @@ struct Line {
     events: Vec<Notice>,
 }
 
-/// The version of what [`encode`] writes; another one is not read.
-pub const VERSION: &str = "1";
+/// The field under which the log holds what [`encode`] writes: its version. A line without it is not read.
+pub const FIELD: &str = "v1";
 
 /// Writes a purge.
 pub fn encode(purge: &Purge) -> String {

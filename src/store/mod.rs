@@ -105,6 +105,13 @@ pub struct LogLine {
     pub purge: Option<Purge>,
 }
 
+impl LogLine {
+    /// Bytes that it takes in memory, about; also what it costs to apply.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.purge.as_ref().map_or(0, Purge::bytes)
+    }
+}
+
 /// How the log stands to a reader's position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogState {

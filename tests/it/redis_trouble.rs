@@ -122,7 +122,7 @@ async fn redis_whose_clock_is_behind_after_a_loss_still_appends_later_lines() {
     let ahead = stage.redis().command(&["TIME"]).await;
     let time: Vec<u64> = redis::from_redis_value(ahead).unwrap();
     let id = format!("{}-0", (time[0] + 3600) * 1000);
-    let line = ["XADD", "endcap:purges", id.as_str(), "v", "1", "p", r#"{"hard":["x"],"source":"test"}"#];
+    let line = ["XADD", "endcap:purges", id.as_str(), "v1", r#"{"hard":["x"],"source":"test"}"#];
     stage.redis().command(&line).await;
     stage.applied(0, &id).await;
     stage.redis().kill();
@@ -220,7 +220,7 @@ async fn a_log_that_holds_something_else_at_the_start_leaves_the_node_serving_an
 async fn a_line_of_the_log_that_cannot_be_read_is_skipped_and_counted() {
     let mut stage = one().await;
     stage.get(LIST).await;
-    for fields in [["v", "99", "p", "{}"], ["v", "1", "p", "not JSON"], ["what", "is", "this", "?"]] {
+    for fields in [["v99", "{}"], ["v1", "not JSON"], ["what", "is this?"]] {
         let mut words = vec!["XADD", "endcap:purges", "*"];
         words.extend(fields);
         stage.redis().command(&words).await;
@@ -242,7 +242,7 @@ async fn a_log_that_was_cut_while_nobody_looked_costs_refills_and_nothing_worse(
     stage.redis().run().await;
     // Before the node is back: two purges, of which the first, ours, has been cut off already.
     for id in ["99999999999999-0", "99999999999999-1"] {
-        let line = ["XADD", "endcap:purges", id, "v", "1", "p", r#"{"hard":["x"],"source":"test"}"#];
+        let line = ["XADD", "endcap:purges", id, "v1", r#"{"hard":["x"],"source":"test"}"#];
         stage.redis().command(&line).await;
     }
     stage.redis().command(&["XTRIM", "endcap:purges", "MINID", "99999999999999-1"]).await;
@@ -287,7 +287,7 @@ async fn what_a_fail_over_lost_is_put_back_for_those_who_were_behind() {
     let other = format!("{ms}-{}", n.parse::<u64>().unwrap() + 1);
     stage.redis().command(&["DEL", "endcap:purges"]).await;
     for (id, line) in [(&began, r#"{"source":"start"}"#), (&other, r#"{"hard":["list:region"],"source":"test"}"#)] {
-        stage.redis().command(&["XADD", "endcap:purges", id, "v", "1", "p", line]).await;
+        stage.redis().command(&["XADD", "endcap:purges", id, "v1", line]).await;
     }
     until("the loss is told", async || {
         let log = stage.redis().command(&["XRANGE", "endcap:purges", seq, "+"]).await;

@@ -152,3 +152,16 @@ fn the_same_seed_takes_the_same_course() {
         assert_eq!(one, other, "seed {seed}");
     }
 }
+
+#[test]
+#[should_panic(expected = "something goes round in circles at 0 ms")]
+fn what_goes_round_in_circles_is_stopped() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let world = world::World::new(1);
+        loop {
+            world.now();
+            tokio::task::yield_now().await;
+        }
+    });
+}

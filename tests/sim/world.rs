@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -22,9 +23,17 @@ impl Dice {
     }
 }
 
+/// Looks at a clock that stands still before a run counts as one that goes round in circles: the busiest
+/// millisecond of a sound run has a few thousand.
+const LOOKS_MOST: u64 = 1_000_000;
+/// The longest that a run may take by its own clock: a sound one ends within the hour.
+const DAY: u64 = 24 * 3600 * 1000;
+
 /// See the module.
 pub(crate) struct World {
     began: Instant,
+    /// The millisecond of the newest look at the clock, and the looks in it.
+    looked: (AtomicU64, AtomicU64),
     state: Mutex<State>,
     tasks: Tasks,
 }
@@ -44,12 +53,24 @@ impl fmt::Debug for World {
 impl World {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
         let state = State { dice: Dice(seed), trace: Vec::new(), broken: None };
-        Arc::new(Self { began: Instant::now(), state: Mutex::new(state), tasks: Tasks::new() })
+        Arc::new(Self {
+            began: Instant::now(),
+            looked: Default::default(),
+            state: Mutex::new(state),
+            tasks: Tasks::new(),
+        })
     }
 
-    /// Milliseconds since the run began.
+    /// Milliseconds since the run began. Who asks for ever without time going on, or for a day, is stopped here.
     pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap()
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap();
+        if self.looked.0.swap(now, Ordering::Relaxed) != now {
+            self.looked.1.store(0, Ordering::Relaxed);
+        }
+        let looks = self.looked.1.fetch_add(1, Ordering::Relaxed);
+        assert!(looks < LOOKS_MOST, "something goes round in circles at {now} ms");
+        assert!(now < DAY, "something never ends");
+        now
     }
 
     /// A number below `end`.

@@ -76,7 +76,7 @@ impl Log {
         let mut commands = redis::pipe();
         for purge in purges {
             commands.cmd("XADD").arg(&self.key).arg("MINID").arg("~").arg(oldest).arg("*");
-            commands.arg("v").arg(line::VERSION).arg("p").arg(line::encode(purge));
+            commands.arg(line::FIELD).arg(line::encode(purge));
         }
         commands.cmd("PEXPIRE").arg(&self.key).arg(millis(keep + MARGIN));
         if self.wait_replicas > 0 {
@@ -107,7 +107,7 @@ impl Log {
     pub(super) async fn restore(&self, seq: PurgeSeq, purge: &Purge, keep: Duration) -> Result<bool, StoreError> {
         let line = line::encode(purge);
         let mut commands = redis::pipe();
-        commands.cmd("XADD").arg(&self.key).arg(id(seq)).arg("v").arg(line::VERSION).arg("p").arg(&line);
+        commands.cmd("XADD").arg(&self.key).arg(id(seq)).arg(line::FIELD).arg(&line);
         commands.cmd("PEXPIRE").arg(&self.key).arg(millis(keep + MARGIN));
         match self.write(&commands).await?.into_iter().next().unwrap_or(Ok(Value::Nil)) {
             Ok(_) => Ok(true),
@@ -266,12 +266,8 @@ fn entries(found: Value) -> Result<Vec<LogLine>, StoreError> {
 
 fn purge(fields: &Value) -> Option<Purge> {
     let Value::Array(fields) = fields else { return None };
-    let field = |name: &[u8]| {
-        fields.chunks_exact(2).find_map(|pair| match pair {
-            [Value::BulkString(held), Value::BulkString(value)] if held == name => Some(value.as_slice()),
-            _ => None,
-        })
-    };
-    (field(b"v")? == line::VERSION.as_bytes()).then_some(())?;
-    line::decode(field(b"p")?)
+    fields.chunks_exact(2).find_map(|pair| match pair {
+        [Value::BulkString(name), Value::BulkString(line)] if name == line::FIELD.as_bytes() => line::decode(line),
+        _ => None,
+    })
 }

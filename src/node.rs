@@ -1,5 +1,6 @@
 //! A node: all parts of one sidecar, put together from a configuration. Two fit in one process.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +29,10 @@ use crate::policy::cors::Cors;
 use crate::policy::downstream::{Provider, Target};
 use crate::policy::encoding::Compression;
 use crate::policy::framing::HeadSizes;
+use crate::policy::position::Positions;
 use crate::policy::purge::PurgeIndex;
+use crate::policy::route::Routes;
+use crate::policy::surrogate::TagField;
 use crate::policy::webhook::WebhookSecret;
 use crate::purges::Purges;
 use crate::serve::accept::{self, ConnectionEnd, ConnectionLimits, ConnectionObserver, Handler, Listener};
@@ -311,6 +315,14 @@ impl Parts {
             tags_max: config.purge.tags_max,
             tasks: tasks.clone(),
             breaker: invalidate::breaker(),
+            positions: Positions::new(
+                config
+                    .hooks
+                    .values()
+                    .flat_map(|hook| &hook.secrets)
+                    .chain(&config.ops.token)
+                    .map(config::Secret::expose),
+            ),
         });
         let webhooks = Webhooks::new(
             hooks(config)?,
@@ -347,7 +359,7 @@ impl Parts {
             retiring: retiring.clone(),
         };
         let server = Server {
-            routes: config.routes.clone().with_cors(Cors::new(&config.cors.allow_origins)),
+            routes: routes(config),
             fill,
             invalidator,
             forward: Forward {
@@ -587,4 +599,11 @@ impl ConnectionObserver for Observer {
     fn accept_failed(&self, error: &io::Error) {
         tracing::error!(%error, "cannot accept connections");
     }
+}
+
+/// The routes, as they answer cross-origin requests and tell CDNs their tags.
+fn routes(config: &Config) -> Routes {
+    let fields: BTreeSet<TagField> = config.downstream.values().filter_map(|target| target.kind.tag_field()).collect();
+    let fields: Vec<TagField> = fields.into_iter().collect();
+    config.routes.clone().with_cors(Cors::new(&config.cors.allow_origins)).with_tag_fields(&fields)
 }

@@ -12,6 +12,7 @@ use super::secret::{self, Secret};
 use super::shape::Path;
 use super::text::Textual;
 use crate::policy::downstream::Plan;
+use crate::policy::surrogate::TagField;
 
 /// The longest delay of a second purge.
 const SECOND_PURGE_MAX: Duration = Duration::from_secs(60);
@@ -35,6 +36,15 @@ impl DownstreamKind {
         match self {
             Self::Fastly => Some("https://api.fastly.com"),
             Self::Cloudflare => Some("https://api.cloudflare.com"),
+            Self::NextJs | Self::Webhook => None,
+        }
+    }
+
+    /// The field in which it is told the tags of what it stores.
+    pub const fn tag_field(self) -> Option<TagField> {
+        match self {
+            Self::Fastly => Some(TagField::SurrogateKey),
+            Self::Cloudflare => Some(TagField::CacheTag),
             Self::NextJs | Self::Webhook => None,
         }
     }

@@ -188,6 +188,7 @@ impl Route<'_, '_, '_, '_> {
                 None => ["surrogate-key", "cache-tag", "xkey"].map(HeaderName::from_static).into(),
                 given => plain(given, |name| name),
             },
+            tag_fields: Vec::new(),
             cache_control: self.cache_control(),
             cors: None,
         }

@@ -23,7 +23,7 @@ use crate::policy::route::{Policy, Rule};
 use crate::policy::storable::{self, Admission, ShareOnce, Unshareable};
 use crate::policy::tags::{TAGS_MAX, Tags};
 use crate::policy::time::Timestamp;
-use crate::policy::{etag, exchange};
+use crate::policy::{etag, exchange, surrogate};
 use crate::store::l1::Slot;
 use crate::store::{LeaseToken, StoreError};
 use crate::tasks::Tasks;
@@ -189,6 +189,7 @@ impl Fill {
             // What it shows cannot be known, so no purge could find it.
             once.get_or_insert(ShareOnce::Untaggable);
         }
+        let tag_fields = surrogate::fields(&job.rule, &examined.tags, examined.is_readable);
         let (tags, collapsed) = examined.tags.finish(TAGS_MAX);
         self.metrics.tags_collapsed(&job.rule, collapsed);
         let seen = self.purges.judge(&tags, began.as_of);
@@ -207,7 +208,7 @@ impl Fill {
         let entry = Arc::new(Entry {
             key: key.text().into(),
             status: head.status,
-            fields: exchange::stored_fields(&job.rule, head.headers, &body, now, lasts, is_encodable),
+            fields: exchange::stored_fields(&job.rule, head.headers, &body, tag_fields, now, lasts, is_encodable),
             body,
             tags,
             lifetime,
@@ -234,7 +235,9 @@ impl Fill {
     /// A 304: the body stands, as of when it was asked about, not later.
     fn renew(&self, job: &Job, began: Began, previous: &Entry, fresh: &HeaderMap) -> Landed {
         let now = self.clock.now();
-        let mut headers = exchange::renewed_headers(&job.rule, &previous.fields.to_map(), fresh);
+        let stored = previous.fields.to_map();
+        let tag_fields = surrogate::kept(&job.rule, &stored);
+        let mut headers = exchange::renewed_headers(&job.rule, &stored, fresh);
         // Where the rule's own Cache-Control is stored, only what is said now is the origin's.
         let control = control(&job.rule, if job.rule.cache_control.is_some() { fresh } else { &headers });
         for name in &control.no_cache_fields {
@@ -256,7 +259,7 @@ impl Fill {
             key: job.stored_under(&headers).text().into(),
             status,
             lifetime,
-            fields: exchange::stored_fields(&job.rule, headers, &previous.body, now, true, is_encodable),
+            fields: exchange::stored_fields(&job.rule, headers, &previous.body, tag_fields, now, true, is_encodable),
             body: previous.body.clone(),
             tags: previous.tags.clone(),
             as_of: began.as_of,

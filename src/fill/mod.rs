@@ -230,6 +230,16 @@ impl Fill {
         self.purges.check(entry) != Purged::No
     }
 
+    /// Whether what is judged here is judged by all purges up to this one.
+    pub fn has_applied(&self, seq: PurgeSeq) -> bool {
+        self.purges.applied() >= seq
+    }
+
+    /// Waits until that is so; whether it came to that in time.
+    pub async fn wait_for(&self, seq: PurgeSeq, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.purges.wait_for(seq)).await.is_ok()
+    }
+
     /// Whether a purge after `as_of` concerns an entry.
     pub fn purged_since(&self, entry: &Entry, as_of: PurgeSeq) -> bool {
         self.purges.judge(&entry.tags, as_of).purged() != Purged::No

@@ -14,6 +14,7 @@ use http::StatusCode;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::policy::breaker::Breaker;
+use crate::policy::position::Positions;
 use crate::policy::purge::{Marked, Purge, PurgeSeq};
 use crate::purges::Purges;
 use crate::store::{SharedStore, StoreError};
@@ -107,6 +108,8 @@ pub struct Invalidator {
     pub tasks: Tasks,
     /// Open after a failure of the log.
     pub breaker: Mutex<Breaker>,
+    /// Signs where a purge stands.
+    pub positions: Positions,
 }
 
 /// The breaker of a log that has not failed yet.
@@ -136,6 +139,13 @@ impl Invalidator {
             Err(PurgeError::NotApplied(_)) => "not_applied",
         });
         outcome
+    }
+
+    /// What a client may carry so that no node answers it from before this purge. A purge in a journal has none: no
+    /// other node can tell whether it is past it.
+    pub fn position(&self, acknowledged: &Acknowledged) -> Option<String> {
+        let is_logged = acknowledged.durable != Durable::Journal;
+        is_logged.then(|| self.positions.issue(acknowledged.seq))?
     }
 
     fn check(&self, purge: &Purge) -> Result<(), PurgeError> {
@@ -242,6 +252,7 @@ mod tests {
             tags_max: 10,
             tasks: Tasks::new(),
             breaker: breaker(),
+            positions: Positions::default(),
         })
     }
 

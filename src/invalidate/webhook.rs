@@ -170,6 +170,7 @@ impl Webhooks {
                 let body = json!({
                     "purged": count,
                     "seq": acknowledged.seq.to_string(),
+                    "position": self.invalidator.position(&acknowledged),
                     "durable": acknowledged.durable.as_str(),
                     "unknown": unknown,
                     "incomplete": incomplete,

@@ -170,6 +170,7 @@ impl Ops {
                     "purged": count,
                     "mode": mode.as_str(),
                     "seq": acknowledged.seq.to_string(),
+                    "position": self.invalidator.position(&acknowledged),
                     "durable": acknowledged.durable.as_str(),
                 });
                 json_reply(acknowledged.durable.status(), &reply)

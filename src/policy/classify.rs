@@ -65,11 +65,13 @@ pub enum PassReason {
     Unshareable,
     /// Purges overtook every flight that it joined.
     Overtaken,
+    /// The client knows of a purge, and nothing here is known to be from after it.
+    Position,
 }
 
 impl PassReason {
     /// All reasons, for the metrics.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NoRoute,
         Self::Policy,
         Self::Method,
@@ -80,6 +82,7 @@ impl PassReason {
         Self::Marker,
         Self::Unshareable,
         Self::Overtaken,
+        Self::Position,
     ];
 
     /// The word for logs, labels and headers.
@@ -95,6 +98,7 @@ impl PassReason {
             Self::Marker => "marker",
             Self::Unshareable => "unshareable",
             Self::Overtaken => "overtaken",
+            Self::Position => "position",
         }
     }
 }

@@ -117,6 +117,7 @@ pub fn stored_fields(
     rule: &Rule,
     mut headers: HeaderMap,
     body: &Bytes,
+    tag_fields: HeaderMap,
     now: Timestamp,
     lasts: bool,
     is_encodable: bool,
@@ -124,6 +125,7 @@ pub fn stored_fields(
     for name in &rule.tag_headers {
         headers.remove(name);
     }
+    headers.extend(tag_fields);
     if !rule.trust.cookies {
         headers.remove(header::SET_COOKIE);
     }
@@ -252,7 +254,7 @@ mod tests {
             ("x-a", "1"),
             ("x-a", "2"),
         ]);
-        let stored = stored_fields(&rule(), origin, &body, Timestamp::default(), true, false);
+        let stored = stored_fields(&rule(), origin, &body, HeaderMap::new(), Timestamp::default(), true, false);
         let expected = map(&[
             ("content-type", "application/json"),
             ("x-a", "1"),
@@ -266,7 +268,9 @@ mod tests {
     #[test]
     fn what_may_be_sent_encoded_varies_by_what_the_client_takes() {
         let varies = |origin: &[(&str, &str)]| {
-            let stored = stored_fields(&rule(), map(origin), &Bytes::new(), Timestamp::default(), true, true).to_map();
+            let stored =
+                stored_fields(&rule(), map(origin), &Bytes::new(), HeaderMap::new(), Timestamp::default(), true, true)
+                    .to_map();
             assert!(!stored.contains_key("content-encoding"));
             let values: Vec<_> =
                 stored.get_all("vary").iter().map(|value| value.to_str().unwrap().to_owned()).collect();
@@ -282,7 +286,7 @@ mod tests {
         let mut rule = rule();
         rule.cors = crate::policy::cors::Cors::new(["https://a"]).map(Into::into);
         let origin = map(&[("access-control-allow-origin", "https://a"), ("date", "x")]);
-        let stored = stored_fields(&rule, origin, &Bytes::new(), Timestamp::default(), true, false);
+        let stored = stored_fields(&rule, origin, &Bytes::new(), HeaderMap::new(), Timestamp::default(), true, false);
         assert_eq!(stored.to_map(), map(&[("date", "x"), ("content-length", "0"), ("vary", "Origin")]));
     }
 

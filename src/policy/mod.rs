@@ -1,4 +1,4 @@
-//! Decisions, and nothing else: no I/O, no async, no clock, no globals.
+//! Decisions, and nothing else: no I/O, no async, no clock, no globals (but a memo of hashes, in `tags`).
 //!
 //! Everything that can be *wrong* (may this be cached, is it fresh, which tags does it carry, was
 //! it purged) is a synchronous function of its arguments in here, `now` included.
@@ -27,11 +27,13 @@ pub mod notice;
 pub mod once;
 pub mod outcome;
 pub mod plain;
+pub mod position;
 pub mod purge;
 pub mod query;
 pub mod refusal;
 pub mod route;
 pub mod storable;
+pub mod surrogate;
 pub mod tags;
 pub mod ticket;
 pub mod time;

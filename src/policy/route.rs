@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::cors::Cors;
+use super::surrogate::TagField;
 pub use path::PathPattern;
 pub use patterns::Patterns;
 pub use template::{Template, TemplatePart};
@@ -184,6 +185,8 @@ pub struct Rule {
     pub tag_paths: Vec<TagPath>,
     /// Response headers whose words are tags.
     pub tag_headers: Vec<HeaderName>,
+    /// Fields in which a CDN is told the tags of an answer.
+    pub tag_fields: Vec<TagField>,
     /// `Cache-Control` for the client; `None` sends the origin's own.
     pub cache_control: Option<HeaderValue>,
     /// Who may read answers from a browser; where this is set, `Origin` is in no key.
@@ -194,7 +197,8 @@ impl Rule {
     /// Tells the settings by which tags are found from others: an entry that was filled under others may
     /// lack the tag that a purge names.
     pub fn tag_fingerprint(&self) -> u64 {
-        let settings = (&self.tags, &self.tags_when, &self.tag_prefixes, &self.tag_paths, &self.tag_headers);
+        let found = (&self.tags, &self.tags_when, &self.tag_prefixes, &self.tag_paths, &self.tag_headers);
+        let settings = (found, &self.tag_fields);
         let hash = blake3::hash(format!("{settings:?}").as_bytes());
         let (first, _) = hash.as_bytes().split_first_chunk().expect("a blake3 hash has 32 bytes");
         u64::from_be_bytes(*first)
@@ -252,6 +256,14 @@ impl Routes {
     pub fn with_cors(mut self, cors: Option<Cors>) -> Self {
         let cors = cors.map(Arc::new);
         self.rules = self.rules.iter().map(|rule| Arc::new(Rule { cors: cors.clone(), ..Rule::clone(rule) })).collect();
+        self
+    }
+
+    /// Tells CDNs the tags of every answer, on every route.
+    #[must_use]
+    pub fn with_tag_fields(mut self, fields: &[TagField]) -> Self {
+        let with = |rule: &Rule| Arc::new(Rule { tag_fields: fields.to_vec(), ..rule.clone() });
+        self.rules = self.rules.iter().map(|rule| with(rule)).collect();
         self
     }
 
@@ -324,6 +336,7 @@ pub(crate) mod tests {
             tag_prefixes: ["prod_", "variant_", "pcat_", "reg_"].map(str::to_owned).to_vec(),
             tag_paths: Vec::new(),
             tag_headers: vec![HeaderName::from_static("surrogate-key")],
+            tag_fields: Vec::new(),
             cache_control: None,
             cors: None,
         }

@@ -77,7 +77,7 @@ pub fn coarse_tag(kind: &str) -> TagHash {
 }
 
 /// The tags of one answer as they are found.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tags {
     /// Each tag behind the coarse tag of its kind.
     found: Vec<(TagHash, TagHash)>,

@@ -1,6 +1,7 @@
 //! Life of a request, from top to bottom.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -26,10 +27,14 @@ use crate::policy::invalidation;
 use crate::policy::key::{self, Key};
 use crate::policy::outcome::Outcome;
 use crate::policy::plain::PlainHead;
-use crate::policy::purge::{Mode, Purge};
+use crate::policy::position;
+use crate::policy::purge::{Mode, Purge, PurgeSeq};
 use crate::policy::route::{Policy, Routes, Rule};
 use crate::store::l1::{BackOff, Slot};
 use crate::tasks::Tasks;
+
+/// How long a request waits for this node to come as far as its client: a purge reaches every node in milliseconds.
+const POSITION_WAIT: Duration = Duration::from_millis(250);
 
 /// Answers the requests of one listener.
 #[derive(Debug)]
@@ -64,7 +69,9 @@ impl Handler for Server {
             let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
             classify::classify(&self.routes, request.method(), uri.path(), uri.query(), host, headers)
         };
+        let position = self.invalidator.positions.of(request.headers());
         if let Plan::Cache(rule, key) = &plan
+            && position.is_none_or(|seq| self.fill.has_applied(seq))
             && let Some((said, response)) = self.hit(rule, &Asks::of(rule, &request), key)
         {
             return Answer::Now(self.finish(Some(rule), &said, response, noted, began));
@@ -74,7 +81,8 @@ impl Handler for Server {
         Answer::Later(async move {
             let server = &waits.server;
             let (said, response) = match plan {
-                Plan::Cache(rule, key) => server.cached(&rule, &key, request, peer).await,
+                Plan::Cache(rule, key) if position.is_none() => server.cached(&rule, &key, request, peer).await,
+                Plan::Cache(rule, key) => server.no_older(&rule, &key, position, request, peer).await,
                 Plan::Pass(rule, why) => server.pass(rule.as_ref(), request, peer, why).await,
                 Plan::Refuse(_, why) => {
                     server.metrics.rejected(why.as_str());
@@ -90,7 +98,7 @@ impl Handler for Server {
     /// general way.
     fn ready(&self, request: &PlainHead<'_>, began: Instant, head: &mut Vec<u8>) -> Option<Bytes> {
         let rule = self.routes.find(request.path).filter(|rule| rule.get && rule.policy != Policy::Pass)?;
-        if rule.cors.is_some() && request.has("origin") {
+        if (rule.cors.is_some() && request.has("origin")) || request.has(position::FIELD.as_str()) {
             return None;
         }
         let found = key::with_plain(rule, request, |key| self.fill.look_up(key)).ok()?;
@@ -232,6 +240,24 @@ impl Server {
             }
             Filled::Overtaken => self.pass(Some(rule), request, peer, PassReason::Overtaken).await,
         }
+    }
+
+    /// A request of a client that knows of a purge: a fresh answer that has survived it, else what the origin says.
+    async fn no_older(
+        self: &Arc<Self>,
+        rule: &Arc<Rule>,
+        key: &Key,
+        position: Option<PurgeSeq>,
+        request: Request<RequestBody>,
+        peer: Peer,
+    ) -> (Said, Response<Body>) {
+        if let Some(seq) = position
+            && self.fill.wait_for(seq, POSITION_WAIT).await
+            && let Some(hit) = self.hit(rule, &Asks::of(rule, &request), key)
+        {
+            return hit;
+        }
+        self.pass(Some(rule), request, peer, PassReason::Position).await
     }
 
     fn serve(&self, asks: &Asks<'_>, entry: &Arc<Entry>, said: Said) -> (Said, Response<Body>) {

@@ -1,6 +1,9 @@
 //! Several nodes on one Redis: they share what they filled, and forget together.
 
-use crate::stage::{Answer, Delivery, Stage, until, within};
+use endcap::policy::position::Positions;
+use endcap::policy::purge::PurgeSeq;
+
+use crate::stage::{Answer, Delivery, SECRET, Stage, until, within};
 
 const LIST: &str = "/store/products";
 
@@ -50,6 +53,36 @@ async fn a_purge_through_one_node_is_a_miss_on_the_other() {
     stage.applied(1, said["seq"].as_str().unwrap()).await;
     let reply = stage.get_from(1, LIST).await;
     assert_eq!((reply.detail(), reply.version()), ("miss".to_owned(), 2));
+}
+
+/// Softly purged, what was stored may be served for a while, but not to who knows better.
+#[tokio::test]
+async fn who_carries_the_position_of_a_purge_is_answered_from_no_earlier_by_any_node() {
+    let stage = two().await;
+    filled(&stage).await;
+    assert_eq!(stage.get_from(1, LIST).await.detail(), "hit_l2");
+    stage.origin.publish(2);
+    let said = stage.purge("soft", &["list:product"]).await;
+    let headers = [("endcap-position", said["position"].as_str().unwrap())];
+    for node in [1, 0] {
+        let reply = stage.client(node).await.ask("GET", LIST, &headers, b"").await;
+        assert_eq!((reply.version(), reply.detail()), (2, "pass.position".to_owned()));
+    }
+    assert_eq!(stage.get(LIST).await.version(), 1, "others may be answered from before it for a grace");
+}
+
+#[tokio::test]
+async fn a_position_that_a_node_does_not_come_to_asks_the_origin_and_a_forged_one_does_nothing() {
+    let stage = Stage::new().start().await;
+    stage.get(LIST).await;
+    let tomorrow = PurgeSeq::new(1 << 45, 0).unwrap();
+    let signed = |secret| Positions::new([secret]).issue(tomorrow).unwrap();
+    let ask = async |position: &str| stage.get_with(LIST, &[("endcap-position", position)]).await.detail();
+    assert_eq!(ask(&signed(SECRET)).await, "pass.position");
+    assert_eq!(ask(&signed("another")).await, "hit");
+    assert_eq!(stage.metric(0, "endcap_bypass_total", &[("reason", "position")]).await, 1.0);
+    let said = stage.purge("hard", &["list:region"]).await;
+    assert_eq!(ask(said["position"].as_str().unwrap()).await, "hit", "of a purge of something else");
 }
 
 #[tokio::test]

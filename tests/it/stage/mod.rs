@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::client::{Client, Reply, get_h2};
-pub(crate) use self::ops::{Delivery, TOKEN};
+pub(crate) use self::ops::{Delivery, SECRET, TOKEN};
 pub(crate) use self::origin::{Answer, FakeOrigin, Seen};
 pub(crate) use self::redis_server::RedisServer;
 

@@ -9,7 +9,7 @@ use super::{Client, Reply, Stage, until};
 /// The token of every stage.
 pub(crate) const TOKEN: &str = "a token that is long enough";
 /// The secret of every stage's webhooks.
-pub(super) const SECRET: &str = "whsec_ZW5kY2FwIGV4YW1wbGUgc2VjcmV0IG9ubHkh";
+pub(crate) const SECRET: &str = "whsec_ZW5kY2FwIGV4YW1wbGUgc2VjcmV0IG9ubHkh";
 
 impl Stage {
     /// A request to a node's ops listener.

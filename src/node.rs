@@ -510,15 +510,15 @@ fn hooks(config: &Config) -> Result<std::collections::BTreeMap<String, Hook>, St
 fn targets(config: &Config) -> Result<std::collections::BTreeMap<String, Target>, StartError> {
     let target = |(name, target): (&String, &config::Downstream)| {
         let (id, token) = (target.id.clone(), target.token.expose().to_owned());
+        let secret = || {
+            let error = format!("the token of {name:?} is not `whsec_` and base64");
+            WebhookSecret::parse(target.token.expose()).ok_or(StartError::Config { key: "downstream", error })
+        };
         let provider = match target.kind {
             config::DownstreamKind::Fastly => Provider::Fastly { service: id, token },
             config::DownstreamKind::Cloudflare => Provider::Cloudflare { zone: id, token, plan: target.plan },
-            config::DownstreamKind::NextJs => Provider::NextJs { token },
-            config::DownstreamKind::Webhook => {
-                let error = format!("the token of {name:?} is not `whsec_` and base64");
-                let secret = WebhookSecret::parse(&token).ok_or(StartError::Config { key: "downstream", error })?;
-                Provider::Webhook { secret }
-            }
+            config::DownstreamKind::NextJs => Provider::NextJs { secret: secret()? },
+            config::DownstreamKind::Webhook => Provider::Webhook { secret: secret()? },
         };
         Ok((name.clone(), Target { provider, url: target.url.clone(), second_purge: target.second_purge }))
     };

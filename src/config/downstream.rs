@@ -49,6 +49,11 @@ impl DownstreamKind {
         }
     }
 
+    /// It is told with a signature, of which its token is the secret.
+    const fn is_signed(self) -> bool {
+        matches!(self, Self::NextJs | Self::Webhook)
+    }
+
     /// What its `id` is the id of.
     const fn id(self) -> Option<&'static str> {
         match self {
@@ -113,7 +118,7 @@ pub(super) fn downstream(
         }
         match token.as_ref().map(Secret::expose) {
             None => check.problem(at, "a target needs a `token` or a `token_file`"),
-            Some(token) if kind == DownstreamKind::Webhook => {
+            Some(token) if kind.is_signed() => {
                 if let Err(message) = secret::check_webhook(token) {
                     check.problem(&at.key("token"), message);
                 }

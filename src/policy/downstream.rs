@@ -52,8 +52,8 @@ pub enum Provider {
     },
     /// A route of a Next.js storefront that calls `revalidateTag`.
     NextJs {
-        /// What that route compares.
-        token: String,
+        /// Signs, by Standard Webhooks.
+        secret: WebhookSecret,
     },
     /// Anybody who can verify Standard Webhooks.
     Webhook {
@@ -77,6 +77,11 @@ impl Provider {
             Self::NextJs { .. } => "nextjs",
             Self::Webhook { .. } => "webhook",
         }
+    }
+
+    /// It holds answers under tags as we do, and those with too many under coarse ones ([`class_of`]).
+    const fn has_classes(&self) -> bool {
+        !matches!(self, Self::Webhook { .. })
     }
 
     /// A CDN is told first: who renders pages fetches through it.
@@ -156,7 +161,7 @@ impl Batch {
     }
 }
 
-/// The tag under which a CDN may hold what it cannot hold under this one, because an answer has too many tags: `prod_*`.
+/// The tag under which a CDN or a storefront may hold what it cannot hold under this one, because an answer has too many tags: `prod_*`.
 /// Every purge also names `*`, for answers that have too many kinds.
 pub fn class_of(tag: &str) -> String {
     format!("{}*", kind_of(tag))
@@ -171,7 +176,7 @@ pub fn requests(target: &Target, name: &str, batch: &Batch, to: PurgeSeq, now: T
     for (tag, mode) in &batch.tags {
         let is_word = tag.len() <= bytes_max && tag.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
         let is_cdn = target.provider.is_cdn();
-        let classes = is_cdn.then(|| [class_of(tag), class_of("")]).into_iter().flatten();
+        let classes = target.provider.has_classes().then(|| [class_of(tag), class_of("")]).into_iter().flatten();
         for name in (is_word || !is_cdn).then(|| tag.clone()).into_iter().chain(classes) {
             if name.len() <= bytes_max {
                 let known = tags.entry(name).or_insert(*mode);
@@ -226,10 +231,7 @@ fn request(
             let body = if tags.is_some() { json!({ "tags": names() }) } else { json!({ "purge_everything": true }) };
             (format!("/client/v4/zones/{zone}/purge_cache"), body)
         }
-        Provider::NextJs { token } => {
-            headers.insert(header::AUTHORIZATION, secret(&format!("Bearer {token}")));
-            (String::new(), json!({ "tags": names(), "everything": tags.is_none() }))
-        }
+        Provider::NextJs { .. } => (String::new(), json!({ "tags": names(), "everything": tags.is_none() })),
         Provider::Webhook { .. } => {
             let tag = |(tag, mode): &(&str, Mode)| json!({ "tag": tag, "mode": mode.as_str() });
             let tags: Option<Vec<Value>> = tags.map(|tags| tags.iter().map(tag).collect());
@@ -241,7 +243,7 @@ fn request(
     if !body.is_empty() {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    if let Provider::Webhook { secret } = &target.provider {
+    if let Provider::NextJs { secret } | Provider::Webhook { secret } = &target.provider {
         // The same purge again has the same id: the receiver may take it once.
         let id = format!("{name}_{to}_{n}");
         let signature = secret.sign(&id, now.as_secs(), body.as_bytes());
@@ -298,8 +300,7 @@ pub fn judge(provider: &Provider, name: &str, status: StatusCode, headers: &Head
         401 | 403 => refused(match provider {
             Provider::Fastly { .. } => format!("give {} the scopes purge_select and purge_all", key("token")),
             Provider::Cloudflare { .. } => format!("give {} the permission \"Cache Purge\" for the zone", key("token")),
-            Provider::NextJs { .. } => format!("{} is not what the storefront compares", key("token")),
-            Provider::Webhook { .. } => format!("{} is not the receiver's", key("token")),
+            Provider::NextJs { .. } | Provider::Webhook { .. } => format!("{} is not the receiver's", key("token")),
         }),
         404 => refused(match provider {
             Provider::Fastly { .. } => format!("{} names no service of this token", key("id")),

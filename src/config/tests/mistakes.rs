@@ -209,7 +209,8 @@ fn a_downstream_target_says_what_it_lacks_and_what_is_not_its_own() {
         ("kind = \"nextjs\"\ntoken = \"x\"\nurl = \"https://a\"\nid = \"b\"", &["downstream.a.id", "leave it out"]),
         ("kind = \"nextjs\"\ntoken = \"x\"\nurl = \"ftp://a\"", &["downstream.a.url", "write \"https://host\""]),
         ("kind = \"nextjs\"\ntoken = \"x\"\nurl = \"https://u:p@a\"", &["without credentials"]),
-        ("kind = \"nextjs\"\ntoken = \"a b\"\nurl = \"https://a\"", &["downstream.a.token", "white space"]),
+        ("kind = \"fastly\"\ntoken = \"a b\"\nid = \"SU1\"", &["downstream.a.token", "white space"]),
+        ("kind = \"nextjs\"\ntoken = \"x\"\nurl = \"https://a\"", &["downstream.a.token", "whsec_"]),
         ("kind = \"webhook\"\ntoken = \"x\"\nurl = \"https://a\"", &["downstream.a.token", "whsec_"]),
     ] {
         let found = problems(&with_upstream(&format!("[downstream.a]\n{text}")), &[]).to_string();

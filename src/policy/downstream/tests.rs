@@ -13,6 +13,16 @@ fn cloudflare(plan: Plan) -> Target {
     target(Provider::Cloudflare { zone: "z1".into(), token: "secret".into(), plan })
 }
 
+fn secret() -> WebhookSecret {
+    WebhookSecret::parse("whsec_ZW5kY2FwIGV4YW1wbGUgc2VjcmV0IG9ubHkh").unwrap()
+}
+
+/// At the time of `sent`.
+fn is_signed(headers: &HeaderMap, body: &Value) -> bool {
+    let (body, now) = (body.to_string(), Timestamp::from_millis(5000));
+    crate::policy::webhook::verify(headers, body.as_bytes(), &[secret()], Duration::from_secs(1), now).is_ok()
+}
+
 fn batch(tags: &[(&str, Mode)]) -> Batch {
     let mut batch = Batch::default();
     let tags = tags.iter().map(|(tag, mode)| ((*tag).to_owned(), *mode)).collect();
@@ -67,24 +77,21 @@ fn cloudflare_is_told_a_hundred_tags_at_a_time_and_everything_beyond_the_bucket(
 
 #[test]
 fn a_webhook_is_signed_and_the_same_purge_has_the_same_id() {
-    let secret = WebhookSecret::parse("whsec_ZW5kY2FwIGV4YW1wbGUgc2VjcmV0IG9ubHkh").unwrap();
-    let hook = target(Provider::Webhook { secret: secret.clone() });
+    let hook = target(Provider::Webhook { secret: secret() });
     let (uri, body, headers) = sent(&hook, &batch(&[("a b", Mode::Delete)])).remove(0);
     let data = json!({ "tags": [{ "tag": "a b", "mode": "delete" }], "everything": false, "seq": "7-0" });
     assert_eq!((uri.as_str(), &body["data"]), ("https://api.example/", &data));
     assert_eq!(headers["webhook-id"], "cdn_7-0_0");
-    let now = Timestamp::from_millis(5000);
-    let verified =
-        crate::policy::webhook::verify(&headers, body.to_string().as_bytes(), &[secret], Duration::from_secs(1), now);
-    assert!(verified.is_ok());
+    assert!(is_signed(&headers, &body));
 }
 
 #[test]
-fn a_storefront_is_told_only_tags_that_it_can_hold() {
-    let next = target(Provider::NextJs { token: "secret".into() });
+fn a_storefront_is_told_tags_that_it_can_hold_and_their_classes_and_that_it_is_us() {
+    let next = target(Provider::NextJs { secret: secret() });
     let long = "x".repeat(257);
     let sent_ = sent(&next, &batch(&[("prod_1", Mode::Hard), (&long, Mode::Hard)]));
-    assert_eq!(sent_[0].1, json!({ "tags": ["prod_1"], "everything": false }));
+    assert_eq!(sent_[0].1, json!({ "tags": ["*", "prod_*", "prod_1"], "everything": false }));
+    assert!(is_signed(&sent_[0].2, &sent_[0].1));
     assert_eq!(sent(&next, &Batch::everything())[0].1, json!({ "tags": [], "everything": true }));
 }
 

@@ -40,6 +40,11 @@ test("a finished request is told by its route, the ids of its path, and each id 
   check("POST", `/admin/price-lists/plist_${ROW}?fields=id`, { status: "draft" }, [
     { type: "POST:/admin/price-lists/:id", data: { id: `plist_${ROW}`, plist: `plist_${ROW}` } },
   ])
+  check("POST", `/admin/price-lists/plist_${ROW}`, { title: "Sale", status: "draft" }, [
+    { type: "POST:/admin/price-lists/:id", data: { id: `plist_${ROW}`, plist: `plist_${ROW}` } },
+  ])
+  // Nobody sees what a price list is called.
+  check("POST", `/admin/price-lists/plist_${ROW}`, { title: "Sale", description: "Soon" }, [])
   const route = "POST:/admin/products/:id/variants/:id/images/batch"
   const base = { id: `prod_${ROW}`, prod: `prod_${ROW}`, variant: `variant_${OTHER}` }
   check("POST", `/admin/products/prod_${ROW}/variants/variant_${OTHER}/images/batch`, { add: [`img_${ROW}`], remove: [`img_${OTHER}`] }, [

@@ -37,7 +37,8 @@ test("rows that nobody sees become the rows that an answer shows", async () => {
     product_option_value: [{ id: "optval_1", option: { id: "opt_1", ...product } }],
     product_product_option: [{ id: "prodopt_1", product_id: "prod_1" }],
     product: [{ id: "prod_1", status: "published" }, { id: "prod_2", status: "draft" }],
-    product_sales_channel: [{ id: "prodsc_1", product_id: "prod_1" }, { id: "prodsc_2", product_id: "prod_2", product: { status: "draft" } }],
+    product_sales_channel: [{ id: "prodsc_1", product_id: "prod_1" }, { id: "prodsc_2", product_id: "prod_2", product: { status: "draft" } },
+      { id: "prodsc_3", product_id: "prod_1", sales_channel: { id: "sc_2" } }, { id: "prodsc_4", product_id: "prod_1", sales_channel: { id: "sc_1", publishable_api_keys: [{ id: "apk_1" }] } }],
     publishable_api_key_sales_channel: [{ id: "pksc_1", api_key: { token: "pk_1" } }],
     api_key: [{ id: "apk_1", type: "publishable", token: "pk_1" }, { id: "apk_2", type: "secret", token: "sk_1" }],
     sales_channel: [{ id: "sc_1", publishable_api_keys: [{ token: "pk_1", type: "publishable" }, { token: "pk_2", type: "publishable" }] }],
@@ -65,6 +66,8 @@ test("rows that nobody sees become the rows that an answer shows", async () => {
   await check("product.product.created", "prod_2", "endcap.path /store/products/prod_2")
   await check("LinkProductSalesChannel.detached", "prodsc_1", "endcap.product-channel prod_1")
   await check("LinkProductSalesChannel.attached", "prodsc_2", "endcap.product prod_2")
+  await check("LinkProductSalesChannel.attached", "prodsc_3")
+  await check("LinkProductSalesChannel.attached", "prodsc_4", "endcap.product-channel prod_1")
   await check("LinkPublishableApiKeySalesChannel.attached", "pksc_1", "endcap.key pk_1")
   await check("api_key.api-key.updated", "apk_1", "endcap.key pk_1")
   await check("api_key.api-key.updated", "apk_2")

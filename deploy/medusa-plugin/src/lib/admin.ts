@@ -6,6 +6,9 @@ export type Written = { method: string; path: string; body: unknown; status: num
 /** Ids that are taken out of one request; beyond it everything may have changed. */
 export const IDS_MAX = 5_000
 
+/** What no public answer shows: a request that changes that alone says nothing. */
+const UNSEEN = new Map([["POST:/admin/price-lists/:id", new Set(["title", "description"])]])
+
 /**
  * What a finished admin request says by itself, whether it emitted an event or not.
  *
@@ -23,6 +26,9 @@ export function adminEvents({ method, path, body, status }: Written): Event[] | 
   if (status >= 400) {
     return [...new Set([...inPath, ...named])].map((id) => ({ type: `failed:${route}`, data: { id } }))
   }
+  const unseen = UNSEEN.get(route)
+  const fields = typeof body === "object" && body !== null ? Object.keys(body) : []
+  if (unseen && fields.length > 0 && fields.every((field) => unseen.has(field))) return []
   const base: Record<string, string> = {}
   for (const id of inPath) {
     base["id"] ??= id

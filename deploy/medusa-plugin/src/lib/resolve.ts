@@ -99,11 +99,14 @@ const RULES: Rule[] = [
     read: (row, one) => (row["status"] === "published" ? [one] : path("products", one.data)),
   },
 
-  // Channels and keys. A request names the key by its token.
+  // Channels and keys. A request names the key by its token; a channel without any is seen by nobody.
   {
     events: /^LinkProductSalesChannel\./,
-    from: { entity: "product_sales_channel", fields: ["id", "product_id", "product.status"] },
-    read: (row) => event(row["product"]?.["status"] === "draft" ? "endcap.product" : "endcap.product-channel")(row["product_id"]),
+    from: { entity: "product_sales_channel", fields: ["id", "product_id", "product.status", "sales_channel.id", "sales_channel.publishable_api_keys.id"] },
+    read: ({ product_id, product, sales_channel }) => {
+      if (sales_channel && each(sales_channel["publishable_api_keys"]).length === 0) return []
+      return event(product?.["status"] === "draft" ? "endcap.product" : "endcap.product-channel")(product_id)
+    },
   },
   { events: /^LinkPublishableApiKeySalesChannel\./, from: { entity: "publishable_api_key_sales_channel", fields: ["id", "api_key.token", "api_key.type"] }, read: (row) => keys(row["api_key"]) },
   { events: /^api_key\.api-key\.(updated|deleted)$/, from: { entity: "api_key", fields: ["id", "type", "token"] }, read: (row) => keys(row) },

@@ -1,6 +1,6 @@
 //! Entity tags: our own where the origin has none, and one for each form of a body (RFC 9110 §8.8.3).
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, header};
 
 use super::encoding::Coding;
 
@@ -23,18 +23,34 @@ pub fn of_form(etag: &HeaderValue, coding: Coding) -> HeaderValue {
     HeaderValue::from_bytes(&tag).expect("an entity tag and a name")
 }
 
-/// `If-Match` as the origin would have it said: the tags of its own bodies for those of our forms of them. Nothing
-/// where it names none of ours.
-pub fn without_forms(if_match: &HeaderValue) -> Option<HeaderValue> {
-    let plain = |tag: &[u8]| {
-        let inner = strong(tag)?;
-        let of = |coding: &Coding| inner.strip_suffix(coding.as_str().as_bytes())?.strip_suffix(&[MARK]);
-        Coding::ALL.iter().find_map(of).map(|inner| [b"\"", inner, b"\""].concat())
-    };
-    let tags: Vec<_> = members(if_match.as_bytes()).map(|tag| (tag, plain(tag))).collect();
-    tags.iter().find(|(_, plain)| plain.is_some())?;
-    let said: Vec<Vec<u8>> = tags.into_iter().map(|(tag, plain)| plain.unwrap_or_else(|| tag.to_vec())).collect();
-    HeaderValue::from_bytes(&said.join(&b", "[..])).ok()
+/// Puts `If-Match` and `If-None-Match` as the origin would have them said, which knows its own bodies alone: each
+/// field's lines are one list (RFC 9110 §5.3), and in it stand the origin's tags for those of our forms of its bodies.
+/// Where it names none of ours, a field stays as it is.
+///
+/// In `If-None-Match` of a safe request our tags are left out instead: a 304 with the origin's tag would not be about
+/// what the client holds (RFC 9111 §4.3.4), so it is sent the whole.
+pub fn without_forms(headers: &mut HeaderMap, is_safe: bool) {
+    for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
+        let tags = headers.get_all(&name).iter().flat_map(|line| members(line.as_bytes()));
+        let tags: Vec<(&[u8], Option<Vec<u8>>)> = tags.map(|tag| (tag, plain(tag))).collect();
+        if tags.iter().all(|(_, plain)| plain.is_none()) {
+            continue;
+        }
+        let leaves_out = is_safe && name == header::IF_NONE_MATCH;
+        let said = tags.into_iter().filter(|(_, plain)| !(leaves_out && plain.is_some()));
+        let said: Vec<Vec<u8>> = said.map(|(tag, plain)| plain.unwrap_or_else(|| tag.to_vec())).collect();
+        match HeaderValue::from_bytes(&said.join(&b", "[..])) {
+            Ok(list) if !list.is_empty() => drop(headers.insert(name, list)),
+            _ => drop(headers.remove(name)),
+        }
+    }
+}
+
+/// The origin's own tag, of the tag of a form that we made of its body; weak where it was weakened on the way.
+fn plain(tag: &[u8]) -> Option<Vec<u8>> {
+    let quoted = tag.strip_suffix(b"\"")?;
+    let of = |coding: &Coding| quoted.strip_suffix(coding.as_str().as_bytes())?.strip_suffix(&[MARK]);
+    strong(opaque(tag)).and(Coding::ALL.iter().find_map(of)).map(|inner| [inner, b"\""].concat())
 }
 
 /// Whether `tag`, as a client sends it, is that of a form of the body with this tag, by weak comparison (RFC
@@ -79,6 +95,8 @@ pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     #[test]
@@ -111,18 +129,30 @@ mod tests {
     }
 
     #[test]
-    fn the_origin_is_told_of_its_own_tags_alone() {
-        for (sent, told) in [
-            ("\"a~br\"", Some("\"a\"")),
-            ("\"a,b~gzip\" , W/\"c~br\",\"d\"", Some("\"a,b\", W/\"c~br\", \"d\"")),
-            ("\"a\", \"b~brotli\", *", None),
-            ("\"a~br", None),
-        ] {
-            assert_eq!(
-                without_forms(&HeaderValue::from_static(sent)).as_ref().map(HeaderValue::as_bytes),
-                told.map(str::as_bytes)
-            );
+    fn the_origin_is_told_of_its_own_tags_alone_whatever_the_lines() {
+        let check = |name: &str, is_safe, sent: &[&str], told: &[&str]| {
+            let name: HeaderName = name.parse().unwrap();
+            let mut headers = HeaderMap::new();
+            for line in sent {
+                headers.append(&name, line.parse().unwrap());
+            }
+            without_forms(&mut headers, is_safe);
+            let found: Vec<_> = headers.get_all(&name).iter().map(|line| line.to_str().unwrap()).collect();
+            assert_eq!(found, told, "{name} {is_safe} {sent:?}");
+        };
+        for is_safe in [false, true] {
+            let check = |sent, told| check("if-match", is_safe, sent, told);
+            check(&["\"a~br\""], &["\"a\""]);
+            check(&["\"a,b~gzip\" , W/\"c~br\",\"d\""], &["\"a,b\", W/\"c\", \"d\""]);
+            check(&["\"d\"", "\"a~br\"", "\"b~zstd\", *"], &["\"d\", \"a\", \"b\", *"]);
+            check(&["\"a\", \"b~brotli\", *", "\"c\""], &["\"a\", \"b~brotli\", *", "\"c\""]);
+            check(&["\"a~br"], &["\"a~br"]);
         }
+        let check = |is_safe, sent, told| check("if-none-match", is_safe, sent, told);
+        check(false, &["\"d\"", "\"a~br\""], &["\"d\", \"a\""]);
+        check(true, &["\"d\"", "W/\"a~br\"", "\"b~gzip\""], &["\"d\""]);
+        check(true, &["\"a~br\"", "\"b~gzip\""], &[]);
+        check(true, &["\"a\"", "\"b\""], &["\"a\"", "\"b\""]);
     }
 
     #[test]

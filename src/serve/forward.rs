@@ -55,10 +55,7 @@ impl Forward {
         head.uri = origin_form(&head.uri);
         hop_by_hop::strip_request(&mut head.headers, upgrade);
         self.forwarded(&mut head.headers, peer.address.ip());
-        // A client that had an encoded form names that; the origin knows its own body alone.
-        if let Some(plain) = head.headers.get(header::IF_MATCH).and_then(etag::without_forms) {
-            head.headers.insert(header::IF_MATCH, plain);
-        }
+        etag::without_forms(&mut head.headers, head.method.is_safe());
         append(&mut head.headers, header::VIA, via(head.version));
         head.version = Version::HTTP_11;
         head.extensions.insert(peer.interim);

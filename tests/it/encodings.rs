@@ -139,9 +139,12 @@ async fn a_weak_tag_is_that_of_all_forms() {
 #[tokio::test]
 async fn the_origin_is_told_of_its_own_tag_where_a_form_of_its_body_must_match() {
     let stage = Stage::new().start().await;
-    let headers = [("if-match", "\"v0\", \"v1~br\""), ("content-type", "application/json")];
+    let headers = [("if-match", "\"v0\""), ("if-match", "\"v1~br\""), ("content-type", "application/json")];
     stage.ask("POST", "/store/carts/cart_1", &headers, b"{}").await;
     assert_eq!(stage.origin.last().field("if-match"), "\"v0\", \"v1\"");
+    let headers = [("if-none-match", "\"v0\""), ("if-none-match", "\"v1~br\""), ("authorization", "Bearer x")];
+    stage.ask("GET", LIST, &headers, b"").await;
+    assert_eq!(stage.origin.last().field("if-none-match"), "\"v0\"", "what it holds of ours the origin cannot confirm");
 }
 
 #[tokio::test]

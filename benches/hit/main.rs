@@ -12,6 +12,7 @@ mod limit;
 mod load;
 mod measure;
 mod origin;
+mod program;
 mod sample;
 mod wanted;
 
@@ -19,24 +20,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::Subcommand;
 
 use crate::load::{Load, Until};
+use crate::program::say;
 use crate::wanted::Wanted;
-
-/// The allocator of the program that bare hyper is compared to.
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-#[derive(Parser)]
-struct Args {
-    #[command(subcommand)]
-    role: Option<Role>,
-    /// Given by cargo.
-    #[arg(long, hide = true)]
-    bench: bool,
-}
 
 #[derive(Subcommand)]
 enum Role {
@@ -77,7 +65,7 @@ enum Role {
 }
 
 fn main() -> Result<()> {
-    match Args::parse().role {
+    match program::role() {
         None => say("started by `benches/hit/run.sh`; see there, or --help"),
         Some(Role::Limit { size }) => {
             // What a cache adds to the origin's headers, so that the bytes on the wire are alike.
@@ -126,8 +114,4 @@ fn listen() -> Result<TcpListener> {
 /// Tells the script where a server listens.
 fn announce(address: SocketAddr) {
     say(&address.to_string());
-}
-
-fn say(line: &str) {
-    println!("{line}");
 }

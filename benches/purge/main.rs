@@ -17,6 +17,8 @@ mod load;
 mod memory;
 #[path = "../hit/origin.rs"]
 mod origin;
+#[path = "../hit/program.rs"]
+mod program;
 #[path = "../hit/sample.rs"]
 mod sample;
 mod server;
@@ -27,21 +29,9 @@ mod wanted;
 mod work;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::Subcommand;
 
-/// The allocator of the program that is measured.
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-#[derive(Parser)]
-struct Args {
-    #[command(subcommand)]
-    role: Option<Role>,
-    /// Given by cargo.
-    #[arg(long, hide = true)]
-    bench: bool,
-}
+use crate::program::say;
 
 #[derive(Subcommand)]
 enum Role {
@@ -79,7 +69,7 @@ enum Role {
 }
 
 fn main() -> Result<()> {
-    match Args::parse().role {
+    match program::role() {
         None => say("started by `benches/purge/run.sh`; see there, or --help"),
         Some(Role::Work) => work::run()?,
         Some(Role::Index { tags }) => memory::index(tags)?,
@@ -89,10 +79,6 @@ fn main() -> Result<()> {
         Some(Role::Cold { requests, nodes }) => cold::run(requests, nodes)?,
     }
     Ok(())
-}
-
-fn say(line: &str) {
-    println!("{line}");
 }
 
 /// The middle of some numbers.

@@ -6,7 +6,7 @@ import { useEffect, useState } from "react"
 import { listen } from "../lib/listen"
 
 declare const __ENDCAP_EVENTS_URL__: string // see deploy/README.md
-type Told = { id: string; event: string; ids: string[]; action: string }
+type Told = { id: string; event: string; ids: string[]; action: string; truncated?: boolean }
 
 const Events = () => {
   const [events, setEvents] = useState<Told[]>([])
@@ -22,8 +22,8 @@ const Events = () => {
   return (
     <Container>
       <Heading level="h2">Just now</Heading>
-      {events.map(({ id, event, ids }) => (
-        <Text key={id} size="small">{event} {ids.join(" ")}</Text>
+      {events.map(({ id, event, ids, truncated }) => (
+        <Text key={id} size="small">{event} {ids.join(" ")}{truncated && " …"}</Text>
       ))}
     </Container>
   )

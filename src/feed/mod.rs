@@ -174,7 +174,7 @@ mod tests {
 
         /// A line with these events.
         async fn line(&self, events: &[&str]) -> PurgeSeq {
-            let notices = events.iter().map(|event| Notice { event: (*event).to_owned(), ids: Vec::new() }).collect();
+            let notices = events.iter().map(|event| Notice { event: (*event).to_owned(), ..Notice::default() }).collect();
             let purge = Purge { notices, ..Purge::default() };
             let seq = self.log.append(std::slice::from_ref(&purge), KEEP).await.unwrap()[0];
             self.feed.applied(seq, &purge.notices);

@@ -16,7 +16,18 @@ pub struct Notice {
     /// What it is about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<String>,
+    /// It is about more than these: see [`Notice::bounded`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
 }
+
+/// Bytes of the name and the ids of an event, at the most: as JSON, where a byte may take six, still less than what
+/// a client's connection takes as one message.
+const BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a name, at the most.
+const NAME_BYTES_MAX: usize = 1024;
+/// What an id takes beside its own bytes.
+const ID_BYTES: usize = 4;
 
 impl Notice {
     /// The name and the ids of an event; nothing else of its data leaves.
@@ -26,7 +37,28 @@ impl Notice {
             Value::Number(id) => Some(id.to_string()),
             _ => None,
         };
-        Self { event: event.name.clone(), ids: event.data.iter().filter_map(id).collect() }
+        let ids = event.data.iter().filter_map(id).collect();
+        Self { event: event.name.clone(), ids, truncated: false }.bounded()
+    }
+
+    /// Cuts it to 64 KiB of name and ids, and says so: its client must then look at all there is of that kind. A name
+    /// has at most 1 KiB.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        if self.event.len() > NAME_BYTES_MAX {
+            self.event.truncate(self.event.floor_char_boundary(NAME_BYTES_MAX));
+            self.truncated = true;
+        }
+        let mut room = BYTES_MAX - self.event.len();
+        let fits = |id: &&String| {
+            let left = room.checked_sub(id.len() + ID_BYTES);
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        let count = self.ids.iter().take_while(fits).count();
+        self.truncated |= count < self.ids.len();
+        self.ids.truncate(count);
+        self
     }
 
     /// What was done: the last word of the name.
@@ -34,19 +66,23 @@ impl Notice {
         self.event.rsplit('.').next().unwrap_or_default()
     }
 
-    /// What a client is sent.
+    /// What a client is sent. `truncated` stands there only where it is true.
     pub fn to_json(&self, id: EventId) -> String {
-        json!({ "id": id.to_string(), "event": self.event, "ids": self.ids, "action": self.action() }).to_string()
+        let mut told = json!({ "id": id.to_string(), "event": self.event, "ids": self.ids, "action": self.action() });
+        if self.truncated {
+            told["truncated"] = Value::Bool(true);
+        }
+        told.to_string()
     }
 
     /// What a client is sent first: from where on it is told.
     pub fn hello() -> Self {
-        Self { event: "hello".to_owned(), ids: Vec::new() }
+        Self { event: "hello".to_owned(), ..Self::default() }
     }
 
     /// What a client is sent that may have missed events: it must look at everything again.
     pub fn reset() -> Self {
-        Self { event: "reset".to_owned(), ids: Vec::new() }
+        Self { event: "reset".to_owned(), ..Self::default() }
     }
 }
 
@@ -100,7 +136,28 @@ mod tests {
         let id = EventId::parse("12-3.0").unwrap();
         let expected = r#"{"action":"updated","event":"order.updated","id":"12-3.0","ids":["order_1","7"]}"#;
         assert_eq!(notice.to_json(id), expected);
-        assert_eq!(Notice { event: "ping".into(), ids: vec![] }.action(), "ping");
+        assert_eq!(Notice { event: "ping".into(), ..Notice::default() }.action(), "ping");
+    }
+
+    #[test]
+    fn a_long_notice_is_cut_and_says_so() {
+        let of = |name: &str, ids: &[&str]| {
+            let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+            Notice { event: name.to_owned(), ids, truncated: false }.bounded()
+        };
+        let kib = "\u{1}".repeat(1024 - ID_BYTES);
+        let most = of(&kib, &vec![kib.as_str(); 63]);
+        assert_eq!((most.ids.len(), most.truncated), (63, false));
+        let cut = of(&kib, &vec![kib.as_str(); 64]);
+        assert_eq!((cut.ids.len(), cut.truncated), (63, true));
+        let json = cut.to_json(EventId::default());
+        assert!(json.len() < 512 * 1024 && json.ends_with(r#""truncated":true}"#), "{}", json.len());
+        // What comes behind an id that is too long is left out too: an order with holes would be worth less.
+        let long = "x".repeat(BYTES_MAX);
+        assert_eq!(of("a.b", &["1", &long, "2"]).ids, ["1"]);
+        let name = of(&"\u{e4}".repeat(NAME_BYTES_MAX), &["1"]);
+        assert_eq!((name.event.len(), name.truncated, name.ids.len()), (NAME_BYTES_MAX, true, 1));
+        assert_eq!(most.clone().bounded(), most, "once is enough");
     }
 
     #[test]

@@ -46,5 +46,7 @@ pub fn decode(bytes: &[u8]) -> Option<Purge> {
     let tags = line.soft.into_iter().map(with(Mode::Soft));
     let tags = tags.chain(line.hard.into_iter().map(with(Mode::Hard)));
     let tags = tags.chain(line.delete.into_iter().map(with(Mode::Delete))).collect();
-    Some(Purge { tags, source: line.source, event_id: line.id, notices: line.events })
+    // Anybody may have written it.
+    let notices = line.events.into_iter().map(Notice::bounded).collect();
+    Some(Purge { tags, source: line.source, event_id: line.id, notices })
 }

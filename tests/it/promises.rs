@@ -168,7 +168,7 @@ pub(crate) async fn a_line_comes_back_as_it_was_appended(world: World) {
         tags: vec![("s".into(), Mode::Soft), ("h ä\"\n".into(), Mode::Hard), ("d".into(), Mode::Delete)],
         source: "default".into(),
         event_id: "msg_1".into(),
-        notices: vec![Notice { event: "a.b".into(), ids: vec!["1".into()] }, Notice::reset()],
+        notices: vec![Notice { event: "a.b".into(), ids: vec!["1".into()], truncated: true }, Notice::reset()],
     };
     let seq = world.store.append(std::slice::from_ref(&sent), KEEP).await.unwrap()[0];
     let lines = world.store.read_log(PurgeSeq::ZERO, 10, NO_WAIT).await.unwrap();

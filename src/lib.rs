@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod node;
 pub mod ops;
 pub mod origin;
+pub mod outage;
 pub mod policy;
 pub mod purges;
 pub mod serve;

@@ -1,6 +1,6 @@
 //! A node: all parts of one sidecar, put together from a configuration. Two fit in one process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use crate::jitter::Jitter;
 use crate::metrics::Metrics;
 use crate::ops::{Events, Ops};
 use crate::origin::{HttpOrigin, Origin, OriginSettings, PoolStats};
+use crate::outage::Outage;
 use crate::policy::admission::HeadLimits;
 use crate::policy::cors::Cors;
 use crate::policy::downstream::{Provider, Target};
@@ -39,11 +40,11 @@ use crate::serve::accept::{self, ConnectionEnd, ConnectionLimits, ConnectionObse
 use crate::serve::forward::Forward;
 use crate::serve::handle::Server;
 use crate::serve::log::{Lines, RequestLog};
+use crate::store::SharedStore;
 use crate::store::l1::L1;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{Address, Credentials, Eviction, RedisSettings, RedisStore, Tls, Topology};
 use crate::store::wire::{self, Codec};
-use crate::store::{LeaseToken, SharedStore};
 use crate::tasks::Tasks;
 
 /// How often evicted bodies are freed in a quiet process.
@@ -277,16 +278,18 @@ impl Parts {
         }
 
         let targets = targets(config)?;
-        let names: Vec<String> = targets.keys().cloned().collect();
+        let outage = |name: &String| Arc::new(Outage::new(name, metrics.history_failures("downstream")));
+        let outages: BTreeMap<String, Arc<Outage>> = targets.keys().map(|name| (name.clone(), outage(name))).collect();
         if !targets.is_empty() {
             let sender = Arc::new(Sender::new());
             let cdns = targets.iter().filter(|(_, target)| target.provider.is_cdn());
             let cdns: Vec<String> = cdns.map(|(name, _)| name.clone()).collect();
-            let token = LeaseToken(Jitter::new(seed).unique());
+            let node = format!("{:032x}", Jitter::new(seed).unique());
             for (name, target) in targets {
                 metrics.declare_downstream(&name);
                 let worker = Downstream {
                     after: if target.provider.is_cdn() { Vec::new() } else { cdns.clone() },
+                    outage: Arc::clone(&outages[&name]),
                     name,
                     target,
                     store: Arc::clone(&log),
@@ -294,14 +297,18 @@ impl Parts {
                     sender: Arc::clone(&sender),
                     clock: Arc::clone(&clock),
                     metrics: Arc::clone(&metrics),
-                    token,
+                    node: node.clone(),
                     jitter: Jitter::new(seed),
                 };
                 tasks.spawn(worker.run(tasks.stopping().clone()));
             }
         }
-        let downstream =
-            Status { names, store: Arc::clone(&log), purges: Arc::clone(&purges), clock: Arc::clone(&clock) };
+        let downstream = Status {
+            targets: outages,
+            store: Arc::clone(&log),
+            purges: Arc::clone(&purges),
+            clock: Arc::clone(&clock),
+        };
 
         let invalidator = Arc::new(Invalidator {
             log,
@@ -582,12 +589,12 @@ struct Observer(Arc<Metrics>);
 
 impl ConnectionObserver for Observer {
     fn opened(&self) {
-        self.0.connections.inc();
-        self.0.connections_total.inc();
+        self.0.requests.connections.inc();
+        self.0.requests.connections_total.inc();
     }
 
     fn closed(&self, end: ConnectionEnd) {
-        self.0.connections.dec();
+        self.0.requests.connections.dec();
         self.0.connection_ended(end.as_str());
     }
 

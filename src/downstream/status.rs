@@ -1,11 +1,13 @@
 //! What operations see of the targets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{note_of, position};
+use super::place::progress_of;
 use crate::clock::Clock;
+use crate::outage::Outage;
 use crate::policy::downstream::Progress;
 use crate::purges::Purges;
 use crate::store::SharedStore;
@@ -13,8 +15,8 @@ use crate::store::SharedStore;
 /// The progress of all targets, whichever node works on them.
 #[derive(Debug)]
 pub struct Status {
-    /// Their names.
-    pub names: Vec<String>,
+    /// Their names, and whether this node can read what it must to tell them.
+    pub targets: BTreeMap<String, Arc<Outage>>,
     /// Where the progress is.
     pub store: Arc<dyn SharedStore>,
     /// What this node has applied.
@@ -27,14 +29,13 @@ impl Status {
     /// One object a target.
     pub async fn read(&self) -> Value {
         let mut targets = serde_json::Map::new();
-        for name in &self.names {
-            let shown = match self.store.note(&note_of(name)).await {
-                Ok(note) => {
-                    let progress = note.and_then(|note| serde_json::from_slice::<Progress>(&note).ok());
-                    progress.map_or(json!({ "behind": true }), |progress| self.show(&progress))
-                }
+        for (name, outage) in &self.targets {
+            let mut shown = match progress_of(&*self.store, name, self.clock.now()).await {
+                Ok(None) => json!({ "behind": true }),
+                Ok(Some(progress)) => self.show(&progress),
                 Err(error) => json!({ "error": error.to_string() }),
             };
+            shown["log_error"] = json!(outage.error());
             targets.insert(name.clone(), shown);
         }
         Value::Object(targets)
@@ -45,7 +46,9 @@ impl Status {
         let seconds = |millis: u64| std::time::Duration::from_millis(millis).as_secs_f64();
         json!({
             "acknowledged": progress.cursor,
-            "behind": position(&progress.cursor) < self.purges.applied().shared(),
+            "behind": progress.position() < self.purges.applied().shared(),
+            "given_up": progress.given_up,
+            "given_up_at": progress.given_up_at,
             "second_purges": progress.again.len(),
             "failures": progress.failures,
             "error": progress.error,

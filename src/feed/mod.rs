@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, watch};
 
 use crate::metrics::Metrics;
+use crate::outage::Outage;
 use crate::policy::notice::{EventId, Notice};
 use crate::policy::purge::PurgeSeq;
 use crate::store::SharedStore;
@@ -43,6 +44,8 @@ pub struct Feed {
     places: Arc<Semaphore>,
     histories: Semaphore,
     log: Arc<dyn SharedStore>,
+    /// Whether the log can be read for who comes back.
+    outage: Outage,
     metrics: Arc<Metrics>,
 }
 
@@ -72,8 +75,14 @@ impl Feed {
             places: Arc::new(Semaphore::new(clients_max)),
             histories: Semaphore::new(HISTORIES_MAX),
             log,
+            outage: Outage::new("feed", metrics.history_failures("feed")),
             metrics,
         })
+    }
+
+    /// Why those who come back cannot be told what they missed, while that is so.
+    pub fn error(&self) -> Option<String> {
+        self.outage.error()
     }
 
     /// A place for one more client, which has all up to `after`, or wants what is new from now on. `None` when all
@@ -105,7 +114,7 @@ impl Feed {
             let id = EventId::new(seq, n);
             ring.push(Told { id, json: notice.to_json(id) });
         }
-        self.metrics.feed_events.inc_by(notices.len() as u64);
+        self.metrics.outward.feed_events.inc_by(notices.len() as u64);
         self.newest.send_replace(EventId::end_of(seq));
     }
 
@@ -174,7 +183,8 @@ mod tests {
 
         /// A line with these events.
         async fn line(&self, events: &[&str]) -> PurgeSeq {
-            let notices = events.iter().map(|event| Notice { event: (*event).to_owned(), ..Notice::default() }).collect();
+            let notices =
+                events.iter().map(|event| Notice { event: (*event).to_owned(), ..Notice::default() }).collect();
             let purge = Purge { notices, ..Purge::default() };
             let seq = self.log.append(std::slice::from_ref(&purge), KEEP).await.unwrap()[0];
             self.feed.applied(seq, &purge.notices);

@@ -7,12 +7,14 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Feed, Since, Told};
 use crate::policy::notice::{EventId, Notice};
-use crate::store::StoreError;
+use crate::store::{LogLine, Portion, StoreError};
+use crate::tasks::Tasks;
 
 /// Events that are taken from the ring at a time.
 const BATCH: usize = 64;
-/// Lines of the log that are read at a time by a client that comes back.
-const HISTORY_LINES: usize = 16;
+/// Lines that a client that comes back is first read from the log, and what one read brings, at the most.
+const HISTORY_FIRST: usize = 4;
+const HISTORY: Portion = Portion { lines: 64, bytes: 256 << 10 };
 
 /// What a client is to be sent next.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,16 +34,18 @@ pub struct Reader {
     after: EventId,
     /// It came with an id, and has not caught up with the ring yet.
     is_behind: bool,
+    /// Lines of the log to ask for next, behind the one where it stands.
+    most: usize,
     changes: watch::Receiver<EventId>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Reader {
     pub(super) fn new(feed: Arc<Feed>, after: Option<EventId>, place: OwnedSemaphorePermit) -> Self {
-        feed.metrics.feed_clients.inc();
+        feed.metrics.outward.feed_clients.inc();
         let changes = feed.newest.subscribe();
         let (is_behind, after) = (after.is_some(), after.unwrap_or_else(|| feed.newest()));
-        Self { feed, after, is_behind, changes, _place: place }
+        Self { feed, after, is_behind, most: HISTORY_FIRST, changes, _place: place }
     }
 
     /// Up to where its client has all.
@@ -85,7 +89,7 @@ impl Reader {
             return match self.catch_up().await {
                 Ok(events) => Step::Events(events),
                 Err(error) => {
-                    tracing::debug!(%error, "a client of /events cannot be told what it missed");
+                    self.feed.outage.failed(&error);
                     Step::Behind
                 }
             };
@@ -96,7 +100,7 @@ impl Reader {
                 Step::Events(events)
             }
             Since::Behind => {
-                self.feed.metrics.feed_dropped.inc();
+                self.feed.metrics.outward.feed_dropped.inc();
                 Step::Behind
             }
         }
@@ -116,23 +120,22 @@ impl Reader {
             }
             let lines = {
                 let _turn = self.feed.histories.acquire().await;
-                self.feed.log.look_log(self.after.seq, HISTORY_LINES).await?
+                // The line where it stands, and so many behind it.
+                self.feed.log.look_log(self.after.seq, self.most + 1).await?
             };
+            self.feed.outage.ended();
             if lines.first().is_none_or(|line| line.seq != self.after.seq) {
                 // The line it stands on is gone, and who knows what after it.
                 self.is_behind = false;
                 self.after = newest;
                 return Ok(vec![Arc::new(Told { id: newest, json: Notice::reset().to_json(newest) })]);
             }
-            self.is_behind = lines.len() == HISTORY_LINES;
+            self.is_behind = lines.len() > self.most;
+            self.most = HISTORY.after(&lines, self.most);
             let end = lines.last().map_or(self.after, |line| EventId::end_of(line.seq));
-            let mut events = Vec::new();
-            for line in lines {
-                let notices = line.purge.map(|purge| purge.notices).unwrap_or_default();
-                let told = notices.iter().enumerate().map(|(n, notice)| (EventId::new(line.seq, n), notice));
-                let news = told.filter(|(id, _)| *id > self.after);
-                events.extend(news.map(|(id, notice)| Arc::new(Told { id, json: notice.to_json(id) })));
-            }
+            let bytes = lines.iter().map(LogLine::bytes).sum();
+            let after = self.after;
+            let events = Tasks::compute(bytes, move || told(&lines, after)).await;
             if !events.is_empty() || !self.is_behind {
                 self.after = self.after.max(end);
                 return Ok(events);
@@ -142,8 +145,19 @@ impl Reader {
     }
 }
 
+/// The events of these lines after an id.
+fn told(lines: &[LogLine], after: EventId) -> Vec<Arc<Told>> {
+    let mut events = Vec::new();
+    for line in lines {
+        let notices = line.purge.iter().flat_map(|purge| &purge.notices).enumerate();
+        let news = notices.map(|(n, notice)| (EventId::new(line.seq, n), notice)).filter(|(id, _)| *id > after);
+        events.extend(news.map(|(id, notice)| Arc::new(Told { id, json: notice.to_json(id) })));
+    }
+    events
+}
+
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.feed.metrics.feed_clients.dec();
+        self.feed.metrics.outward.feed_clients.dec();
     }
 }

@@ -318,7 +318,7 @@ impl Fill {
                 Some(landed) if !collapsed || self.good_for(&landed, joined) => {
                     return Filled::Landed { landed, collapsed };
                 }
-                Some(_) => self.metrics.overtaken.inc(),
+                Some(_) => self.metrics.fills.overtaken.inc(),
             }
         }
         Filled::Overtaken
@@ -335,7 +335,7 @@ impl Fill {
     /// Begins a flight that nobody waits for, unless one is under way.
     fn refresh(self: &Arc<Self>, job: Job) {
         if let Joined::Leader(leader) = self.flights.join(job.key.hash()) {
-            self.metrics.refreshes.inc();
+            self.metrics.fills.refreshes.inc();
             self.launch(job, leader, None);
         }
     }
@@ -349,7 +349,7 @@ impl Fill {
         let fill = Arc::clone(self);
         self.tasks.spawn(async move {
             // Whoever is answered by this flight can see that it is not over yet.
-            let under_way = UnderWay::new(&fill.metrics.l2_writes_under_way);
+            let under_way = UnderWay::new(&fill.metrics.fills.l2_writes_under_way);
             let (landed, lease) = fill.fly(&mut job, own).await;
             leader.land(landed.clone());
             // Those who wait have their answer; the other nodes come after.
@@ -389,7 +389,7 @@ impl Fill {
             if let Some(Slot::Entry(held)) = fill.l1.get(&entry.key)
                 && Arc::ptr_eq(&held, &entry)
             {
-                fill.metrics.echoes.inc();
+                fill.metrics.fills.echoes.inc();
                 fill.refresh(job);
             }
         });

@@ -14,14 +14,12 @@ use crate::metrics::Metrics;
 use crate::policy::purge::{Marked, Mode, Purge, PurgeIndex, PurgeSeq};
 use crate::policy::time::Timestamp;
 use crate::purges::Purges;
-use crate::store::{LogLine, LogState, SharedStore, StoreError};
+use crate::store::{LogLine, LogState, Portion, SharedStore, StoreError};
 use crate::tasks::Tasks;
 
-/// Lines of the first batch, and of a batch, at the most. A batch is twice as long as the one before it as long as
-/// that many lines of the longest size in it have no more than so many bytes.
+/// Lines of the first batch, and what a batch holds, at the most.
 const BATCH_FIRST: usize = 128;
-const BATCH_MOST: usize = 1024;
-const BATCH_BYTES: usize = 2 << 20;
+const BATCH: Portion = Portion { lines: 1024, bytes: 2 << 20 };
 /// How long one read waits for a line, at the most: also how often an idle node looks whether the log
 /// still holds its position.
 const WAIT: Duration = Duration::from_secs(1);
@@ -63,12 +61,6 @@ struct Batch {
 impl Batch {
     fn is_end(&self) -> bool {
         self.lines.len() < self.most
-    }
-
-    /// Lines that the next batch should have, at the most.
-    fn next(&self) -> usize {
-        let longest = self.lines.iter().map(LogLine::bytes).max().unwrap_or(0);
-        (BATCH_BYTES / longest.max(1)).clamp(1, (self.most * 2).min(BATCH_MOST))
     }
 }
 
@@ -123,7 +115,7 @@ impl Follower {
             let before = *self.state.borrow();
             self.purges.cut_off();
             self.state.send_replace(Following { connected: false, ..before });
-            self.metrics.log_connected.set(0);
+            self.metrics.purges.log_connected.set(0);
             if before.connected {
                 tracing::warn!(error = %failed, "lost the purge log, trying again");
             }
@@ -160,7 +152,7 @@ impl Follower {
                     Err(error) => return error,
                 },
             };
-            most = batch.next();
+            most = BATCH.after(&batch.lines, batch.most);
             let (now, asked, is_end) = (self.clock.now(), batch.asked, batch.is_end());
             let is_idle = batch.lines.is_empty() && caught_up;
             let wait = if is_end && !is_idle { pace.after(batch.lines.len(), now) } else { Duration::ZERO };
@@ -191,7 +183,7 @@ impl Follower {
             let before = self.state.send_replace(Following { caught_up, connected: true, heard: Some(now) });
             *pause = PAUSE_FIRST;
             if !before.connected {
-                self.metrics.log_connected.set(1);
+                self.metrics.purges.log_connected.set(1);
                 tracing::info!(purge_seq = %self.purges.applied(), "following the purge log");
             }
             if !wait.is_zero() {
@@ -230,7 +222,7 @@ impl Follower {
             }
             LogState::Lost(held) => {
                 tracing::warn!(%applied, %held, "the purge log has lost lines: all nodes refill what is older");
-                self.metrics.log_lost.inc();
+                self.metrics.purges.log_lost.inc();
                 let deletions = self.purges.with(PurgeIndex::recent_deletions);
                 let tags = deletions.into_iter().map(|tag| (tag, Mode::Delete));
                 let tags = tags.chain([("all".to_owned(), Mode::Hard)]).collect();
@@ -301,7 +293,7 @@ impl Applier {
             let at = if caught_up { now } else { now.min(seq.logged_at()) };
             let Some(mut purge) = purge else {
                 // Somebody else's, or a newer version's. Its place is taken, so that we do not read it again.
-                self.metrics.log_garbage.inc();
+                self.metrics.purges.log_garbage.inc();
                 tracing::warn!(purge_seq = %seq, "skipped a line of the purge log that cannot be read");
                 self.purges.apply(seq, Marked::default(), at);
                 self.feed.applied(seq, &[]);
@@ -310,7 +302,11 @@ impl Applier {
             tracing::debug!(purge_seq = %seq, source = purge.source, tags = purge.tags.len(), "purge applied");
             // The index has no use for them, and would keep them.
             let notices = std::mem::take(&mut purge.notices);
-            self.purges.apply(seq, Marked::from(purge), at);
+            let (tags, marked) = (purge.tags.len(), Marked::from(purge));
+            if self.purges.with(|index| index.is_too_long(&marked.marks)) {
+                tracing::warn!(purge_seq = %seq, tags, "a purge is longer than purge.marks_max has room for: all that is older is refilled");
+            }
+            self.purges.apply(seq, marked, at);
             self.feed.applied(seq, &notices);
         }
     }
@@ -324,20 +320,6 @@ fn note(source: &str) -> Purge {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_batch_of_long_lines_is_short() {
-        let lines = |count: usize, bytes: usize| {
-            let purge = Purge { tags: vec![("x".repeat(bytes - 16), Mode::Hard)], ..Purge::default() };
-            vec![LogLine { seq: PurgeSeq::ZERO, purge: Some(purge) }; count]
-        };
-        let next = |most, lines| Batch { lines, asked: Timestamp::default(), most }.next();
-        assert_eq!(next(BATCH_FIRST, lines(3, 50)), 2 * BATCH_FIRST);
-        assert_eq!(next(BATCH_MOST, lines(3, 50)), BATCH_MOST);
-        assert_eq!(next(BATCH_MOST, [lines(3, 50), lines(1, BATCH_BYTES / 8)].concat()), 7);
-        assert_eq!(next(8, lines(1, 2 * BATCH_BYTES)), 1);
-        assert_eq!((next(1, lines(1, 50)), next(1, Vec::new())), (2, 2));
-    }
 
     #[test]
     fn the_lines_of_a_burst_are_taken_together() {

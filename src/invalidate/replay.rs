@@ -128,7 +128,7 @@ impl Replay {
         if let Err(error) = emptied.await {
             tracing::error!(%error, "the journal cannot be emptied, its purges will be replayed again");
         }
-        self.metrics.journal_replayed.inc_by(count as u64);
+        self.metrics.purges.journal_replayed.inc_by(count as u64);
         tracing::info!(purges = count, "purges went from the journal into the log");
         Ok(count)
     }

@@ -249,7 +249,7 @@ impl Ops {
             "ready": readings.ready,
             "l1": { "entries": readings.l1_entries, "bytes": readings.l1_bytes },
             "fills": { "under_way": readings.flights, "followers": readings.followers },
-            "shared": { "writes_under_way": self.metrics.l2_writes_under_way.get() },
+            "shared": { "writes_under_way": self.metrics.fills.l2_writes_under_way.get() },
             "origin": { "open": readings.origin[0], "idle": readings.origin[1], "waiting": readings.origin[2] },
             "purges": {
                 "log": self.invalidator.durable.as_str(),
@@ -268,6 +268,7 @@ impl Ops {
                 },
             },
             "downstream": self.downstream.read().await,
+            "feed": { "clients": self.metrics.outward.feed_clients.get(), "log_error": self.events.feed.error() },
             "requests": requests,
         })
     }

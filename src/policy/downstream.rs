@@ -2,23 +2,29 @@
 //!
 //! Sources, read in November 2026: Fastly's API reference ("Purging": 256 keys a batch, a purge of everything cannot be
 //! soft, a key has at most 1,024 bytes), Cloudflare's ("Purge cache": 100 operations a request; requests and bucket by
-//! plan), Standard Webhooks, Next.js (`revalidateTag`: at most 256 characters).
+//! plan), Standard Webhooks, Next.js (`revalidateTag`: at most 256 characters). None says how large a body may be.
 
+mod answer;
 mod progress;
+mod request;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
-use serde_json::{Value, json};
+use http::Uri;
 
-pub use progress::{Again, Progress};
+pub use answer::{Verdict, judge};
+pub use progress::{Again, HELD_MAX, Held, Progress, Stretch};
+pub use request::request;
 
-use super::purge::{Mode, Purge, PurgeSeq};
-use super::tags::kind_of;
-use super::time::Timestamp;
+use super::purge::{Mode, Purge};
+use super::surrogate;
+use super::tags::{TagHash, coarse_tag, kind_of};
 use super::webhook::WebhookSecret;
+
+/// Bytes of tags in one request, at the most, as JSON: with what stands around them less than servers take that were
+/// told nothing else (Express: 100 kB).
+const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Whom to tell, and what it needs to know of us.
 #[derive(Clone, Debug)]
@@ -79,9 +85,19 @@ impl Provider {
         }
     }
 
-    /// It holds answers under tags as we do, and those with too many under coarse ones ([`class_of`]).
+    /// It holds answers under tags as we do, and those with too many under coarse ones.
     const fn has_classes(&self) -> bool {
         !matches!(self, Self::Webhook { .. })
+    }
+
+    /// Under which names it holds what has a tag. Fields of answers are short, so a CDN knows tags by their hashes.
+    fn names(&self, tag: &str) -> Vec<String> {
+        let kind = kind_of(tag);
+        if self.is_cdn() {
+            return [TagHash::of(tag), coarse_tag(kind), coarse_tag("")].map(surrogate::name).into();
+        }
+        let classes = [format!("{kind}*"), "*".to_owned()].into_iter().filter(|_| self.has_classes());
+        [tag.to_owned()].into_iter().chain(classes).collect()
     }
 
     /// A CDN is told first: who renders pages fetches through it.
@@ -102,7 +118,7 @@ impl Provider {
         }
     }
 
-    /// Tags in one request, and bytes in one tag, at the most.
+    /// Tags in one request, and bytes in one tag, at the most. Of all requests [`BODY_BYTES_MAX`] bounds the bytes.
     const fn bounds(&self) -> (usize, usize) {
         match self {
             Self::Fastly { .. } => (256, 1024),
@@ -161,160 +177,82 @@ impl Batch {
     }
 }
 
-/// The tag under which a CDN or a storefront may hold what it cannot hold under this one, because an answer has too many tags: `prod_*`.
-/// Every purge also names `*`, for answers that have too many kinds.
-pub fn class_of(tag: &str) -> String {
-    format!("{}*", kind_of(tag))
+/// What one request tells a target to forget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// These tags: never none.
+    Tags(Vec<(String, Mode)>),
+    /// All there is.
+    Everything,
 }
 
-/// What a batch becomes for one target: bounded, and the same again for the same lines.
+impl Part {
+    /// What may be taken in its place where the target does not take it: halves, everything for one tag alone, and
+    /// nothing for everything.
+    pub fn instead(self) -> Vec<Self> {
+        match self {
+            Self::Everything => Vec::new(),
+            Self::Tags(tags) if tags.len() < 2 => vec![Self::Everything],
+            Self::Tags(mut tags) => {
+                let rest = tags.split_off(tags.len() / 2);
+                vec![Self::Tags(tags), Self::Tags(rest)]
+            }
+        }
+    }
+}
+
+/// What a batch becomes for one target, a request each: bounded, and the same again for the same lines.
 ///
 /// More requests than the target lets us make at once become one that purges everything.
-pub fn requests(target: &Target, name: &str, batch: &Batch, to: PurgeSeq, now: Timestamp) -> Vec<Request<Bytes>> {
-    let (tags_max, bytes_max) = target.provider.bounds();
+pub fn parts(provider: &Provider, batch: &Batch) -> Vec<Part> {
+    let (tags_max, bytes_max) = provider.bounds();
     let mut tags: BTreeMap<String, Mode> = BTreeMap::new();
     for (tag, mode) in &batch.tags {
-        let is_word = tag.len() <= bytes_max && tag.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
-        let is_cdn = target.provider.is_cdn();
-        let classes = target.provider.has_classes().then(|| [class_of(tag), class_of("")]).into_iter().flatten();
-        for name in (is_word || !is_cdn).then(|| tag.clone()).into_iter().chain(classes) {
-            if name.len() <= bytes_max {
-                let known = tags.entry(name).or_insert(*mode);
-                *known = (*known).max(*mode);
+        for name in provider.names(tag).into_iter().filter(|name| name.len() <= bytes_max) {
+            let known = tags.entry(name).or_insert(*mode);
+            *known = (*known).max(*mode);
+        }
+    }
+    // Where a request has one mode, soft tags go apart.
+    let is_apart = |mode| mode == Mode::Soft && matches!(provider, Provider::Fastly { .. });
+    let (soft, rest): (Vec<_>, Vec<_>) = tags.into_iter().partition(|(_, mode)| is_apart(*mode));
+    let mut parts = chunks(rest, tags_max);
+    parts.extend(chunks(soft, tags_max));
+    let (_, most) = provider.rate();
+    if batch.everything || parts.len() as f64 > most {
+        return vec![Part::Everything];
+    }
+    parts
+}
+
+fn chunks(tags: Vec<(String, Mode)>, most: usize) -> Vec<Part> {
+    let (mut chunks, mut bytes) = (Vec::<Vec<_>>::new(), 0);
+    for (tag, mode) in tags {
+        let more = json_bytes(&tag);
+        match chunks.last_mut().filter(|chunk| chunk.len() < most && bytes + more <= BODY_BYTES_MAX) {
+            Some(chunk) => {
+                bytes += more;
+                chunk.push((tag, mode));
+            }
+            None => {
+                bytes = more;
+                chunks.push(vec![(tag, mode)]);
             }
         }
     }
-    let (_, most) = target.provider.rate();
-    let chunks = chunks(&tags, tags_max, matches!(target.provider, Provider::Fastly { .. }));
-    if batch.everything || chunks.len() as f64 > most {
-        return vec![request(target, name, None, to, 0, now)];
-    }
-    chunks.iter().enumerate().map(|(n, chunk)| request(target, name, Some(chunk), to, n, now)).collect()
+    chunks.into_iter().map(Part::Tags).collect()
 }
 
-type Chunk<'t> = Vec<(&'t str, Mode)>;
-
-/// Parts of at most so many tags; where the request has one mode, soft ones apart.
-fn chunks(tags: &BTreeMap<String, Mode>, most: usize, by_mode: bool) -> Vec<Chunk<'_>> {
-    let all = || tags.iter().map(|(tag, mode)| (tag.as_str(), *mode));
-    let (soft, rest): (Chunk<'_>, Chunk<'_>) = all().partition(|(_, mode)| by_mode && *mode == Mode::Soft);
-    rest.chunks(most).chain(soft.chunks(most)).map(<[_]>::to_vec).collect()
-}
-
-/// One request; without tags it purges everything.
-fn request(
-    target: &Target,
-    name: &str,
-    tags: Option<&Chunk<'_>>,
-    to: PurgeSeq,
-    n: usize,
-    now: Timestamp,
-) -> Request<Bytes> {
-    let names = || tags.into_iter().flatten().map(|(tag, _)| *tag).collect::<Vec<_>>();
-    let mut headers = HeaderMap::new();
-    // What the configuration lets in is a value; a token that is none is refused by its target.
-    let secret = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
-    let (path, body) = match &target.provider {
-        Provider::Fastly { service, token } => {
-            headers.insert("fastly-key", secret(token));
-            headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-            if tags.is_some_and(|tags| tags.iter().all(|(_, mode)| *mode == Mode::Soft)) {
-                headers.insert("fastly-soft-purge", HeaderValue::from_static("1"));
-            }
-            match tags {
-                Some(_) => (format!("/service/{service}/purge"), json!({ "surrogate_keys": names() })),
-                None => (format!("/service/{service}/purge_all"), Value::Null),
-            }
-        }
-        Provider::Cloudflare { zone, token, .. } => {
-            headers.insert(header::AUTHORIZATION, secret(&format!("Bearer {token}")));
-            let body = if tags.is_some() { json!({ "tags": names() }) } else { json!({ "purge_everything": true }) };
-            (format!("/client/v4/zones/{zone}/purge_cache"), body)
-        }
-        Provider::NextJs { .. } => (String::new(), json!({ "tags": names(), "everything": tags.is_none() })),
-        Provider::Webhook { .. } => {
-            let tag = |(tag, mode): &(&str, Mode)| json!({ "tag": tag, "mode": mode.as_str() });
-            let tags: Option<Vec<Value>> = tags.map(|tags| tags.iter().map(tag).collect());
-            let data = json!({ "tags": tags.clone().unwrap_or_default(), "everything": tags.is_none(), "seq": to.to_string() });
-            (String::new(), json!({ "type": "purge", "timestamp": now.as_secs(), "data": data }))
-        }
+/// What a tag takes in a body, at the most.
+fn json_bytes(tag: &str) -> usize {
+    /// `{"mode":"delete","tag":""},`
+    const AROUND: usize = 28;
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' => 2,
+        ..0x20 => 6,
+        _ => 1,
     };
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    if !body.is_empty() {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    if let Provider::NextJs { secret } | Provider::Webhook { secret } = &target.provider {
-        // The same purge again has the same id: the receiver may take it once.
-        let id = format!("{name}_{to}_{n}");
-        let signature = secret.sign(&id, now.as_secs(), body.as_bytes());
-        for (field, value) in
-            [("webhook-id", id), ("webhook-timestamp", now.as_secs().to_string()), ("webhook-signature", signature)]
-        {
-            headers.insert(field, HeaderValue::from_str(&value).expect("names and base64 are values"));
-        }
-    }
-    let base = target.url.to_string();
-    let uri = if path.is_empty() { base } else { format!("{}{path}", base.trim_end_matches('/')) };
-    let mut request = Request::new(Bytes::from(body));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri.parse().unwrap_or_else(|_| target.url.clone());
-    *request.headers_mut() = headers;
-    request
-}
-
-/// What an answer means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It has purged.
-    Done,
-    /// Again, after this time where it says so.
-    Later {
-        /// For a person.
-        why: String,
-        /// `Retry-After`.
-        after: Option<Duration>,
-    },
-    /// A person must act.
-    Refused {
-        /// What, and where.
-        remedy: String,
-    },
-}
-
-/// The longest wait that a target may ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
-
-/// Judges an answer.
-pub fn judge(provider: &Provider, name: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict {
-    let key = |key: &str| format!("downstream.{name}.{key}");
-    let refused = |remedy: String| Verdict::Refused { remedy: format!("{}: {remedy}", status.as_u16()) };
-    match status.as_u16() {
-        200..=299 => {
-            let says_no = matches!(provider, Provider::Cloudflare { .. })
-                && serde_json::from_slice::<Value>(body).is_ok_and(|answer| answer["success"] == false);
-            match says_no {
-                true => Verdict::Later { why: "it says that it did not succeed".to_owned(), after: None },
-                false => Verdict::Done,
-            }
-        }
-        401 | 403 => refused(match provider {
-            Provider::Fastly { .. } => format!("give {} the scopes purge_select and purge_all", key("token")),
-            Provider::Cloudflare { .. } => format!("give {} the permission \"Cache Purge\" for the zone", key("token")),
-            Provider::NextJs { .. } | Provider::Webhook { .. } => format!("{} is not the receiver's", key("token")),
-        }),
-        404 => refused(match provider {
-            Provider::Fastly { .. } => format!("{} names no service of this token", key("id")),
-            Provider::Cloudflare { .. } => format!("{} names no zone of this token", key("id")),
-            Provider::NextJs { .. } | Provider::Webhook { .. } => format!("nobody is at {}", key("url")),
-        }),
-        300..=399 => refused(format!("it has moved: give its new address as {}", key("url"))),
-        408 | 425 | 429 | 500.. => {
-            let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            let after = seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
-            Verdict::Later { why: format!("it answered {status}"), after }
-        }
-        _ => refused("it does not understand the request".to_owned()),
-    }
+    tag.bytes().map(escaped).sum::<usize>() + AROUND
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{Lease, LeaseToken, LogLine, LogState, SharedStore, StoreError};
+use super::{Lease, LeaseToken, LogLine, LogState, NOTE_BYTES_MAX, SharedStore, StoreError};
 use crate::clock::Clock;
 use crate::policy::key::KeyHash;
 use crate::policy::purge::{Purge, PurgeSeq};
@@ -128,7 +128,7 @@ impl SharedStore for MemoryStore {
 
     fn note<'s>(&'s self, name: &'s str) -> BoxFuture<'s, Result<Option<Bytes>, StoreError>> {
         let now = self.clock.now();
-        let found = self.state().notes.get(name).filter(|(_, until)| now < *until).map(|(value, _)| value.clone());
+        let found = self.state().notes.get(name).filter(|(_, until)| now < *until).and_then(|(value, _)| read(value));
         std::future::ready(Ok(found)).boxed()
     }
 
@@ -141,8 +141,8 @@ impl SharedStore for MemoryStore {
     ) -> BoxFuture<'s, Result<bool, StoreError>> {
         let now = self.clock.now();
         let mut state = self.state();
-        let found = state.notes.get(name).filter(|(_, until)| now < *until).map(|(value, _)| value);
-        let is_same = found == before.as_ref();
+        let found = state.notes.get(name).filter(|(_, until)| now < *until).and_then(|(value, _)| read(value));
+        let is_same = found == before;
         if is_same {
             state.notes.insert(name.to_owned(), (after, now + ttl));
         }
@@ -201,6 +201,11 @@ impl SharedStore for MemoryStore {
         }
         std::future::ready(Ok(is_there)).boxed()
     }
+}
+
+/// What is read of a note.
+fn read(note: &Bytes) -> Option<Bytes> {
+    (!note.is_empty()).then(|| note.slice(..note.len().min(NOTE_BYTES_MAX + 1)))
 }
 
 #[cfg(test)]

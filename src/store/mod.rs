@@ -3,6 +3,7 @@
 pub mod l1;
 pub mod line;
 pub mod memory;
+mod portion;
 pub mod redis;
 pub mod wire;
 
@@ -14,6 +15,8 @@ use futures_util::future::BoxFuture;
 
 use crate::policy::key::KeyHash;
 use crate::policy::purge::{Purge, PurgeSeq};
+
+pub use portion::Portion;
 
 /// What all nodes share: entries and the purge log. One of the three seams; the Redis store and the
 /// memory store pass the same contract (`tests/it/contract.rs`).
@@ -45,10 +48,12 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
     fn release(&self, key: KeyHash, token: LeaseToken, vain: Option<Duration>)
     -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// A small value that all nodes share by its name.
+    /// A small value that all nodes share by its name; no bytes are none. Of one that is longer than
+    /// [`NOTE_BYTES_MAX`], which somebody else has written, one byte more is read than that.
     fn note<'s>(&'s self, name: &'s str) -> BoxFuture<'s, Result<Option<Bytes>, StoreError>>;
 
-    /// Writes it for a time, where it is still what it was; false when somebody was faster.
+    /// Writes it for a time, where what [`SharedStore::note`] reads is still what it was; false when somebody was
+    /// faster.
     fn swap_note<'s>(
         &'s self,
         name: &'s str,
@@ -65,7 +70,8 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
     fn read_log(&self, after: PurgeSeq, most: usize, wait: Duration)
     -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>>;
 
-    /// The lines from `from` on, that one included, oldest first, at most `most`: history, beside whoever follows.
+    /// The lines from `from` on, that one included, oldest first, at most `most`: history, beside whoever follows. Who
+    /// reads on asks by a [`Portion`], so that no read is larger than it says.
     fn look_log(&self, from: PurgeSeq, most: usize) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>>;
 
     /// Whether a reader who has applied `applied` can go on from there.
@@ -80,6 +86,9 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
         keep: Duration,
     ) -> BoxFuture<'s, Result<bool, StoreError>>;
 }
+
+/// Bytes of a note, at the most.
+pub const NOTE_BYTES_MAX: usize = 16 * 1024;
 
 /// Tells the holder of a lease from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

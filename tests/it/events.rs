@@ -157,6 +157,22 @@ async fn a_client_whose_id_the_log_does_not_hold_is_told_to_look_again() {
 }
 
 #[tokio::test]
+async fn a_log_that_cannot_be_read_for_who_comes_back_is_shown() {
+    let mut stage = shop().redis().await.start().await;
+    stage.redis().kill();
+    let mut listener = Listener::join(&stage, 0, Some("5-0.1")).await;
+    while listener.block().await.is_ok() {}
+    assert!(stage.metric(0, "endcap_history_failures_total", &[("reader", "feed")]).await >= 1.0);
+    assert!(stage.status(0).await["feed"]["log_error"].is_string());
+    stage.redis().run().await;
+    until("the log is read again", async || {
+        Listener::join(&stage, 0, Some("5-0.1")).await.block().await.is_ok()
+            && stage.status(0).await["feed"]["log_error"].is_null()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_silent_stream_shows_signs_of_life_that_move_the_id_on() {
     let stage = shop().start().await;
     let mut listener = Listener::join(&stage, 0, None).await;
@@ -252,23 +268,30 @@ async fn two_hundred_clients_are_told_and_one_more_finds_no_place() {
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_let_go_and_misses_nothing() {
     const LINES: usize = 50;
-    let stage = shop().redis().await.start().await;
+    const EVENTS: usize = 4 * LINES;
+    let mut stage = shop().redis().await.start().await;
+    stage.redis().record().await;
     let mut slow = Listener::join(&stage, 0, None).await;
-    let long = "x".repeat(200_000);
+    let long = "x".repeat(60_000);
     // More than the sockets and the ring hold.
-    for n in 0..LINES {
-        let event = json!({ "type": format!("{n}.x"), "data": { "id": long } });
-        assert_eq!(Delivery::new(&stage, &format!("msg_{n}"), &event).send(&stage).await.status, 202);
+    for line in 0..LINES {
+        let event = |n: usize| json!({ "event": format!("{}.x", 4 * line + n), "ids": [long] });
+        let line = json!({ "events": [event(0), event(1), event(2), event(3)] }).to_string();
+        stage.redis().command(&["XADD", "endcap:purges", "*", "v1", &line]).await;
     }
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    stage.metric_reaches(0, "endcap_feed_events_total", &[], EVENTS as f64).await;
     let mut count = 0;
     while let Ok(block) = slow.block().await {
         count += usize::from(block.is_some());
     }
     assert_eq!(stage.metric(0, "endcap_feed_dropped_total", &[]).await, 1.0);
-    assert!(count < LINES, "{count}");
+    assert!(count < EVENTS, "{count}");
     let mut again = Listener::join(&stage, 0, Some(&slow.id)).await;
-    let rest: Vec<String> = (count..LINES).map(|n| format!("{n}.x")).collect();
-    assert_eq!(again.names(LINES - count).await, rest);
+    let rest: Vec<String> = (count..EVENTS).map(|n| format!("{n}.x")).collect();
+    assert_eq!(again.names(EVENTS - count).await, rest);
+    let asked = stage.redis().history_reads().await;
+    assert!(asked.contains(&2) && asked.iter().all(|lines| *lines <= 5), "long lines are read in portions: {asked:?}");
 }
 
 #[tokio::test]
@@ -334,6 +357,28 @@ async fn a_websocket_is_told_the_same_and_goes_on_the_same() {
             assert_eq!(message(&mut socket).await["event"], event);
         }
     }
+}
+
+/// A message that a client cannot be sent it would come back for, for ever.
+#[tokio::test]
+async fn a_long_event_is_cut_and_says_so() {
+    let mut stage = shop().redis().await.start().await;
+    let mut socket = connect(&stage, "/events", &bearer()).await.unwrap();
+    assert_eq!(message(&mut socket).await["event"], "hello");
+    let things: Vec<Value> = (0..100).map(|n| json!({ "id": format!("{n}{}", "x".repeat(2000)) })).collect();
+    let event = json!({ "type": "a.x", "data": things });
+    assert_eq!(Delivery::new(&stage, "msg_1", &event).send(&stage).await.status, 202);
+    let told = message(&mut socket).await;
+    let ids = told["ids"].as_array().unwrap();
+    assert!((1..100).contains(&ids.len()) && ids[0].as_str().unwrap().starts_with('0') && told["truncated"] == true);
+    // Whoever can write to Redis may write lines of any length.
+    let ids = vec!["x".repeat(1000); 3000];
+    let line = json!({ "events": [{ "event": "b.x", "ids": ids }, { "event": "c.x" }] }).to_string();
+    stage.redis().command(&["XADD", "endcap:purges", "*", "v1", &line]).await;
+    let told = message(&mut socket).await;
+    assert_eq!((&told["event"], &told["truncated"]), (&json!("b.x"), &json!(true)));
+    let told = message(&mut socket).await;
+    assert_eq!((&told["event"], &told["truncated"]), (&json!("c.x"), &Value::Null));
 }
 
 #[tokio::test]

@@ -1,11 +1,8 @@
 //! What operations see and may do.
 
-use std::sync::{Arc, Mutex};
-
 use serde_json::json;
-use tracing_subscriber::prelude::*;
 
-use crate::stage::{Answer, Client, Stage, TOKEN, until, within};
+use crate::stage::{Answer, Client, LogLines, Stage, TOKEN, until, within};
 
 #[tokio::test]
 async fn a_purge_needs_the_token_and_json() {
@@ -138,38 +135,9 @@ async fn no_byte_of_a_client_becomes_a_label() {
     assert!(!stage.metrics(0).await.contains("ZEBRA"));
 }
 
-/// What a request's line says, for the requests of a test's own thread.
-#[derive(Clone, Default)]
-struct LogLines(Arc<Mutex<Vec<u8>>>);
-
-impl LogLines {
-    fn follow(&self) -> tracing::subscriber::DefaultGuard {
-        let lines = self.clone();
-        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(move || lines.clone());
-        tracing::subscriber::set_default(tracing_subscriber::registry().with(layer))
-    }
-
-    fn requests(&self) -> Vec<serde_json::Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        lines.filter(|line: &serde_json::Value| line["message"] == "request").collect()
-    }
-}
-
-impl std::io::Write for LogLines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn a_request_whose_client_leaves_before_the_answer_is_counted_and_logged() {
-    let log = LogLines::default();
-    let _followed = log.follow();
+    let (log, _followed) = LogLines::follow();
     let stage = Stage::new().also("[log]\nrequests = \"on\"\n").start().await;
     for (count, target, route) in
         [(1, "/store/regions", "regions"), (2, "/store/carts/cart_1", "none"), (3, "/store/regions?x=1", "regions")]
@@ -182,7 +150,7 @@ async fn a_request_whose_client_leaves_before_the_answer_is_counted_and_logged()
         stage.metric_reaches(0, "endcap_requests_total", &[("outcome", "unanswered")], f64::from(count)).await;
         hold.release();
         stage.settled(0).await;
-        let line = log.requests().pop().unwrap();
+        let line = log.with("request").pop().unwrap();
         assert_eq!((&line["outcome"], &line["route"]), (&json!("unanswered"), &json!(route)), "{line}");
         assert_eq!(line["path"], target.split('?').next().unwrap());
     }

@@ -12,7 +12,7 @@ use endcap::policy::notice::Notice;
 use endcap::policy::purge::{Mode, Purge, PurgeSeq};
 use endcap::store::memory::MemoryStore;
 use endcap::store::redis::{Credentials, RedisSettings, RedisStore, Topology};
-use endcap::store::{Lease, LeaseToken, LogState, SharedStore};
+use endcap::store::{Lease, LeaseToken, LogState, NOTE_BYTES_MAX, SharedStore};
 use endcap::tasks::Tasks;
 use futures_util::future::BoxFuture;
 
@@ -297,6 +297,12 @@ pub(crate) async fn a_note_is_written_by_who_knows_what_stood_there(world: World
     assert!(store.swap_note("downstream:a", Some(text("2")), text("3"), short).await.unwrap());
     world.clock.advance(short);
     until("the note has gone", async || store.note("downstream:a").await.unwrap().is_none()).await;
+    // Whoever can write to Redis may put anything there.
+    let long = Bytes::from(vec![b'x'; 2 * NOTE_BYTES_MAX]);
+    assert!(store.swap_note("downstream:a", None, long, MINUTE).await.unwrap());
+    let read = store.note("downstream:a").await.unwrap().unwrap();
+    assert_eq!(read.len(), NOTE_BYTES_MAX + 1);
+    assert!(store.swap_note("downstream:a", Some(read), text("4"), MINUTE).await.unwrap(), "it can be mended");
 }
 
 pub(crate) async fn a_lease_has_one_holder_who_alone_gives_it_back(world: World) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::stage::{Answer, MEDUSA, Stage};
+use crate::stage::{Answer, LogLines, MEDUSA, Stage};
 
 /// Two products, a list that shows the first, and the second's page.
 async fn shop() -> Stage {
@@ -167,6 +167,21 @@ async fn more_ids_than_an_entry_can_carry_collapse_and_are_still_found() {
     assert_eq!(stage.get("/store/products").await.detail(), "miss");
     stage.purge("hard", &["variant_1"]).await;
     assert_eq!(stage.get("/store/products").await.detail(), "hit", "another kind");
+}
+
+#[tokio::test]
+async fn a_purge_that_is_too_long_for_the_index_forgets_all_and_is_said() {
+    let (log, _followed) = LogLines::follow();
+    let stage = Stage::new().config(MEDUSA).also("[purge]\nmarks_max = 1000\n").start().await;
+    stage.get("/store/products").await;
+    let tags: Vec<String> = (0..500).map(|n| format!("tag:{n}")).collect();
+    let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+    let said = || log.with("a purge is longer than purge.marks_max has room for: all that is older is refilled");
+    stage.purge("hard", &tags[..400]).await;
+    assert_eq!((said().len(), stage.get("/store/products").await.detail()), (0, "hit".to_owned()));
+    let seq = stage.purge("hard", &tags).await["seq"].clone();
+    assert_eq!((said().len(), &said()[0]["purge_seq"], &said()[0]["tags"]), (1, &seq, &serde_json::json!(500)));
+    assert_eq!(stage.get("/store/products").await.detail(), "miss");
 }
 
 #[tokio::test]

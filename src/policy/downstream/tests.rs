@@ -1,5 +1,10 @@
+use http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json};
+
 use super::progress::AGAIN_MAX;
 use super::*;
+use crate::policy::purge::PurgeSeq;
+use crate::policy::time::Timestamp;
 
 fn target(provider: Provider) -> Target {
     Target { provider, url: "https://api.example".parse().unwrap(), second_purge: Duration::ZERO }
@@ -13,6 +18,20 @@ fn cloudflare(plan: Plan) -> Target {
     target(Provider::Cloudflare { zone: "z1".into(), token: "secret".into(), plan })
 }
 
+fn batch(tags: &[(&str, Mode)]) -> Batch {
+    let mut batch = Batch::default();
+    let tags = tags.iter().map(|(tag, mode)| ((*tag).to_owned(), *mode)).collect();
+    batch.add(Some(&Purge { tags, ..Purge::default() }));
+    batch
+}
+
+/// How a CDN knows tags: in the fields of the answers that it holds.
+fn held(tags: &[&str]) -> Vec<String> {
+    let mut names: Vec<_> = tags.iter().map(|tag| surrogate::name(TagHash::of(tag))).collect();
+    names.sort_unstable();
+    names
+}
+
 fn secret() -> WebhookSecret {
     WebhookSecret::parse("whsec_ZW5kY2FwIGV4YW1wbGUgc2VjcmV0IG9ubHkh").unwrap()
 }
@@ -23,21 +42,20 @@ fn is_signed(headers: &HeaderMap, body: &Value) -> bool {
     crate::policy::webhook::verify(headers, body.as_bytes(), &[secret()], Duration::from_secs(1), now).is_ok()
 }
 
-fn batch(tags: &[(&str, Mode)]) -> Batch {
-    let mut batch = Batch::default();
-    let tags = tags.iter().map(|(tag, mode)| ((*tag).to_owned(), *mode)).collect();
-    batch.add(Some(&Purge { tags, ..Purge::default() }));
-    batch
+fn stretch(to: u64) -> Stretch {
+    Stretch { to: PurgeSeq::new(to, 0).unwrap(), is_second: false, is_empty: false }
 }
 
 fn sent(target: &Target, batch: &Batch) -> Vec<(String, Value, HeaderMap)> {
-    let at = Timestamp::from_millis(5000);
-    let requests = requests(target, "cdn", batch, PurgeSeq::new(7, 0).unwrap(), at);
-    let body = |body: &Bytes| serde_json::from_slice(body).unwrap_or(Value::Null);
-    requests
-        .iter()
-        .map(|request| (request.uri().to_string(), body(request.body()), request.headers().clone()))
-        .collect()
+    let told = |part: &Part| told(target, part, &stretch(7), 5);
+    parts(&target.provider, batch).iter().map(told).collect()
+}
+
+/// What a part becomes at a time.
+fn told(target: &Target, part: &Part, stretch: &Stretch, at_secs: u64) -> (String, Value, HeaderMap) {
+    let request = request(target, "cdn", part, stretch, Timestamp::from_millis(at_secs * 1000));
+    let body = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
+    (request.uri().to_string(), body, request.headers().clone())
 }
 
 #[test]
@@ -45,8 +63,8 @@ fn fastly_is_told_keys_and_classes_and_soft_ones_apart() {
     let sent_ = sent(&fastly(), &batch(&[("prod_1", Mode::Hard), ("list:product", Mode::Soft), ("a b", Mode::Hard)]));
     let keys: Vec<_> =
         sent_.iter().map(|(_, body, headers)| (body, headers.contains_key("fastly-soft-purge"))).collect();
-    let hard = json!({ "surrogate_keys": ["*", "prod_*", "prod_1"] });
-    let soft = json!({ "surrogate_keys": ["list:*", "list:product"] });
+    let hard = json!({ "surrogate_keys": held(&["*", "prod_*", "prod_1", "a b"]) });
+    let soft = json!({ "surrogate_keys": held(&["list:*", "list:product"]) });
     assert_eq!(keys, [(&hard, false), (&soft, true)]);
     assert_eq!(sent_[0].0, "https://api.example/service/SU1/purge");
     assert_eq!(sent_[0].2["fastly-key"], "secret");
@@ -75,13 +93,52 @@ fn cloudflare_is_told_a_hundred_tags_at_a_time_and_everything_beyond_the_bucket(
     assert_eq!(sent(&cloudflare(Plan::Enterprise), &batch(&of(2600))).len(), 27);
 }
 
+fn hook() -> Target {
+    target(Provider::Webhook { secret: secret() })
+}
+
 #[test]
-fn a_webhook_is_signed_and_the_same_purge_has_the_same_id() {
-    let hook = target(Provider::Webhook { secret: secret() });
+fn what_is_told_at_once_is_bounded_in_bytes_and_parted_where_it_is_refused() {
+    let hook = hook();
+    let many: Vec<String> = (0..40).map(|n| format!("path:/{n:04}{}", "\"".repeat(4000))).collect();
+    let many: Vec<_> = many.iter().map(|tag| (tag.as_str(), Mode::Hard)).collect();
+    let (_, most) = hook.provider.rate();
+    let sizes: Vec<_> = sent(&hook, &batch(&many)).iter().map(|(_, body, _)| body.to_string().len()).collect();
+    assert!(sizes.len() as f64 <= most && sizes.iter().all(|size| *size < BODY_BYTES_MAX + 200), "{sizes:?}");
+    let Part::Tags(all) = parts(&hook.provider, &batch(&many[..8])).remove(0) else { panic!() };
+    let mut halves = Part::Tags(all.clone()).instead();
+    let (Part::Tags(two), Part::Tags(one)) = (halves.remove(1), halves.remove(0)) else { panic!() };
+    assert_eq!((one.len(), [one.clone(), two].concat()), (4, all));
+    assert_eq!(Part::Tags(one[..1].to_vec()).instead(), [Part::Everything], "one tag can be no smaller");
+    assert_eq!(Part::Everything.instead(), []);
+}
+
+#[test]
+fn a_delivery_keeps_its_id_and_no_other_has_it() {
+    let hook = hook();
+    let [one, two] = ["a", "b"].map(|tag| Part::Tags(vec![(tag.to_owned(), Mode::Hard)]));
+    let id = |part: &Part, stretch: Stretch, at| {
+        told(&hook, part, &stretch, at).2["webhook-id"].to_str().unwrap().to_owned()
+    };
+    let second = Stretch { is_second: true, ..stretch(7) };
+    assert_eq!(id(&one, stretch(7), 5), id(&one, stretch(7), 500), "tried again");
+    assert_eq!(id(&Part::Everything, second, 5), id(&Part::Everything, second, 500));
+    let mut ids = Vec::new();
+    for part in [&one, &two, &Part::Everything] {
+        ids.extend([id(part, stretch(7), 5), id(part, second, 5), id(part, stretch(8), 5)]);
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 9, "{ids:?}");
+}
+
+#[test]
+fn a_webhook_is_signed() {
+    let hook = hook();
     let (uri, body, headers) = sent(&hook, &batch(&[("a b", Mode::Delete)])).remove(0);
-    let data = json!({ "tags": [{ "tag": "a b", "mode": "delete" }], "everything": false, "seq": "7-0" });
+    let tags = json!([{ "tag": "a b", "mode": "delete" }]);
+    let data = json!({ "tags": tags, "everything": false, "again": false, "seq": "7-0" });
     assert_eq!((uri.as_str(), &body["data"]), ("https://api.example/", &data));
-    assert_eq!(headers["webhook-id"], "cdn_7-0_0");
     assert!(is_signed(&headers, &body));
 }
 
@@ -90,9 +147,9 @@ fn a_storefront_is_told_tags_that_it_can_hold_and_their_classes_and_that_it_is_u
     let next = target(Provider::NextJs { secret: secret() });
     let long = "x".repeat(257);
     let sent_ = sent(&next, &batch(&[("prod_1", Mode::Hard), (&long, Mode::Hard)]));
-    assert_eq!(sent_[0].1, json!({ "tags": ["*", "prod_*", "prod_1"], "everything": false }));
+    assert_eq!(sent_[0].1, json!({ "tags": ["*", "prod_*", "prod_1"], "everything": false, "again": false }));
     assert!(is_signed(&sent_[0].2, &sent_[0].1));
-    assert_eq!(sent(&next, &Batch::everything())[0].1, json!({ "tags": [], "everything": true }));
+    assert_eq!(sent(&next, &Batch::everything())[0].1["everything"], true);
 }
 
 #[test]
@@ -128,10 +185,14 @@ fn an_answer_says_done_later_or_who_must_act() {
         (403, "purge_select"),
         (404, "downstream.cdn.id"),
         (301, "downstream.cdn.url"),
-        (400, "400"),
+        (405, "downstream.cdn.id"),
     ] {
         let Verdict::Refused { remedy } = check(&fastly, status, "", "") else { panic!("{status}") };
         assert!(remedy.contains(words), "{remedy}");
+    }
+    for status in [400, 413, 414, 422] {
+        let Verdict::Unfit { why } = check(&fastly, status, "", "") else { panic!("{status}") };
+        assert!(why.contains(&status.to_string()), "{why}");
     }
 }
 
@@ -140,11 +201,52 @@ fn requests_keep_to_the_limits_of_the_plan() {
     let Target { provider, .. } = cloudflare(Plan::Free);
     let at = |secs: u64| Timestamp::from_millis(1_000_000 + secs * 1000);
     let mut progress = Progress::default();
-    assert_eq!(progress.permit(&provider, 25, at(0)), Ok(()), "the bucket is full at first");
-    let wait = progress.permit(&provider, 1, at(0)).unwrap_err();
-    assert_eq!(wait.as_secs(), 12, "five a minute");
-    assert!(progress.permit(&provider, 1, at(13)).is_ok() && progress.permit(&provider, 1, at(13)).is_err());
-    assert!(progress.permit(&provider, 25, at(100_000)).is_ok() && progress.permit(&provider, 1, at(100_000)).is_err());
+    let all = |progress: &mut Progress, now| (0..25).all(|_| progress.permit(&provider, now).is_ok());
+    assert!(all(&mut progress, at(0)), "the bucket is full at first");
+    let wait = progress.permit(&provider, at(0)).unwrap_err();
+    assert_eq!((wait.as_secs(), progress.pause("a", &provider, at(0)).as_secs()), (12, 12), "five a minute");
+    assert_eq!(progress.pause("a", &provider, at(13)), Duration::ZERO);
+    assert!(progress.permit(&provider, at(13)).is_ok() && progress.permit(&provider, at(13)).is_err());
+    assert!(all(&mut progress, at(100_000)) && progress.permit(&provider, at(100_000)).is_err());
+}
+
+#[test]
+fn who_is_at_it_keeps_the_others_away_for_a_while() {
+    let Target { provider, .. } = fastly();
+    let at = |secs: u64| Timestamp::from_millis(1_000_000 + secs * 1000);
+    let mut progress = Progress::default();
+    progress.hold("a", at(0));
+    assert_eq!(progress.pause("a", &provider, at(1)), Duration::ZERO);
+    assert_eq!(progress.pause("b", &provider, at(1)), HELD_MAX - Duration::from_secs(1));
+    progress.hold("a", at(10));
+    assert_eq!(progress.pause("b", &provider, at(20)), Duration::from_secs(5), "it has said more");
+    assert_eq!(progress.pause("b", &provider, at(25)), Duration::ZERO);
+}
+
+#[test]
+fn what_no_node_has_written_is_not_read() {
+    let now = Timestamp::from_millis(1_000_000_000);
+    let late = (now + Duration::from_secs(100_000)).as_millis();
+    let read = |text: &str| Progress::read(text.as_bytes(), now);
+    let mut ours = Progress::default();
+    ours.acknowledged(stretch(7), Duration::from_secs(2), now);
+    ours.hold("a", now);
+    ours.failed(&Verdict::Later { why: "x".repeat(5000), after: Some(Duration::from_secs(3600)) }, now);
+    assert_eq!(read(&serde_json::to_string(&ours).unwrap()), Some(ours.clone()));
+    assert_eq!(read(r#"{"cursor":""}"#), Some(Progress::default()), "an older version's");
+    for text in [
+        "".to_owned(),
+        "17".to_owned(),
+        r#"{"cursor":"x"}"#.to_owned(),
+        format!(r#"{{"cursor":"{late}-0"}}"#),
+        format!(r#"{{"cursor":"7-0","not_before":{late}}}"#),
+        format!(r#"{{"cursor":"7-0","held":{{"by":"a","until":{late}}}}}"#),
+        format!(r#"{{"cursor":"7-0","permits":[1.0,{late}]}}"#),
+        format!(r#"{{"cursor":"7-0","again":[{{"from":"1-0","to":"2-0","due":{late}}}]}}"#),
+        r#"{"cursor":"7-0","again":[{"from":"","to":"2-0","due":1}]}"#.to_owned(),
+    ] {
+        assert_eq!(read(&text), None, "{text}");
+    }
 }
 
 #[test]
@@ -162,24 +264,36 @@ fn failures_pause_longer_each_time_and_a_retry_after_is_kept() {
     assert_eq!(progress.not_before - now.as_millis(), 900_000);
     progress.failed(&Verdict::Refused { remedy: "r".into() }, now);
     assert_eq!((progress.not_before - now.as_millis(), progress.error.as_deref()), (300_000, Some("r")));
-    progress.acknowledged(&batch(&[("a", Mode::Hard)]), PurgeSeq::new(7, 0).unwrap(), Duration::ZERO, false, now);
+    progress.acknowledged(stretch(7), Duration::ZERO, now);
     assert_eq!((progress.failures, progress.error, progress.not_before, progress.cursor.as_str()), (0, None, 0, "7-0"));
 }
 
 #[test]
+fn what_is_given_up_is_passed_and_remembered() {
+    let now = Timestamp::from_millis(1_000_000);
+    let unfit = Verdict::Unfit { why: "no".into() };
+    let mut progress = Progress { cursor: "3-0".into(), ..Progress::default() };
+    progress.gave_up(stretch(7), &unfit, now);
+    assert_eq!((progress.cursor.as_str(), progress.given_up_at.as_deref()), ("7-0", Some("7-0")));
+    assert_eq!((progress.given_up, progress.failures, progress.error.as_deref()), (1, 1, Some("no")));
+    assert_eq!((progress.purged_at, progress.not_before - now.as_millis()), (0, 500));
+    progress.acknowledged(stretch(8), Duration::ZERO, now);
+    assert_eq!((progress.given_up, progress.failures, progress.error), (1, 0, None), "it is not forgotten");
+}
+
+#[test]
 fn second_purges_are_remembered_up_to_a_bound_and_none_is_left_out() {
-    let mut progress = Progress { cursor: "0-0".into(), ..Progress::default() };
+    let mut progress = Progress::default();
     let now = Timestamp::from_millis(1000);
     for n in 1..=40 {
-        let to = PurgeSeq::new(n, 0).unwrap();
-        progress.acknowledged(&batch(&[("a", Mode::Hard)]), to, Duration::from_secs(2), false, now);
+        progress.acknowledged(stretch(n), Duration::from_secs(2), now);
     }
     assert_eq!(progress.again.len(), AGAIN_MAX);
     let ends: Vec<_> = progress.again.iter().map(|again| (again.from.as_str(), again.to.as_str())).collect();
     assert!(ends.windows(2).all(|pair| pair[0].1 == pair[1].0), "{ends:?}");
     assert_eq!((ends[0].0, ends[AGAIN_MAX - 1].1), ("0-0", "40-0"));
     let second = |progress: &mut Progress, to| {
-        progress.acknowledged(&Batch::default(), PurgeSeq::new(to, 0).unwrap(), Duration::from_secs(2), true, now);
+        progress.acknowledged(Stretch { is_second: true, ..stretch(to) }, Duration::from_secs(2), now);
     };
     second(&mut progress, 1);
     assert_eq!((progress.again.len(), progress.cursor.as_str()), (AGAIN_MAX - 1, "40-0"));

@@ -113,11 +113,16 @@ impl PurgeIndex {
         self.finish(seq, line, at);
     }
 
+    /// Whether a line has more tags than a generation holds: all that is older than it counts as purged.
+    pub fn is_too_long(&self, marks: &[(TagHash, Mode)]) -> bool {
+        room(marks) > self.generation_max
+    }
+
     /// Makes room for a line, the first of three steps. Whether its tags are to be marked: it was not applied
     /// already, and has no more of them than a generation holds.
     pub fn begin(&mut self, seq: PurgeSeq, marks: &[(TagHash, Mode)], at: Timestamp) -> bool {
         let most = room(marks);
-        if seq <= self.applied || most > self.generation_max {
+        if seq <= self.applied || self.is_too_long(marks) {
             return false;
         }
         let since = *self.young_since.get_or_insert(at);
@@ -143,7 +148,7 @@ impl PurgeIndex {
         self.applied = seq;
         self.epoch += 1;
         let deletes = line.marks.iter().any(|(_, mode)| *mode == Mode::Delete);
-        if room(&line.marks) > self.generation_max {
+        if self.is_too_long(&line.marks) {
             self.floor = seq;
             self.delete_floor = if deletes { seq } else { self.delete_floor };
         } else if deletes {

@@ -14,7 +14,7 @@ use super::{millis, within};
 use crate::clock::Clock;
 use crate::policy::breaker::Breaker;
 use crate::policy::key::KeyHash;
-use crate::store::{Lease, LeaseToken, StoreError};
+use crate::store::{Lease, LeaseToken, NOTE_BYTES_MAX, StoreError};
 
 /// What a lease says that is not worth waiting for. No holder is called so.
 const VAIN: &str = "-";
@@ -22,8 +22,8 @@ const VAIN: &str = "-";
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
     if ARGV[2] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) else redis.call('DEL', KEYS[1]) end return 1";
 
-/// Writes ARGV 2 for ARGV 3 milliseconds where ARGV 1 stands, empty for nothing.
-const SWAP: &str = "if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end \
+/// Writes ARGV 2 for ARGV 3 milliseconds where ARGV 1 stands, empty for nothing, as far as byte ARGV 4.
+const SWAP: &str = "if redis.call('GETRANGE', KEYS[1], 0, ARGV[4]) ~= ARGV[1] then return 0 end \
     redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1";
 
 /// See the module.
@@ -125,9 +125,10 @@ impl Entries {
 
     pub(super) async fn note(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
         let key = self.note_key(name);
-        let mut command = redis::cmd("GET");
-        command.arg(&key);
-        Ok(self.ask::<Option<Vec<u8>>>(&key, command, self.write_deadline).await?.map(Bytes::from))
+        let mut command = redis::cmd("GETRANGE");
+        command.arg(&key).arg(0).arg(NOTE_BYTES_MAX);
+        let found = self.ask::<Vec<u8>>(&key, command, self.write_deadline).await?;
+        Ok((!found.is_empty()).then(|| Bytes::from(found)))
     }
 
     pub(super) async fn swap_note(
@@ -140,6 +141,7 @@ impl Entries {
         let key = self.note_key(name);
         let mut command = redis::cmd("EVAL");
         command.arg(SWAP).arg(1).arg(&key).arg(before.unwrap_or_default()).arg(after).arg(millis(ttl).max(1));
+        command.arg(NOTE_BYTES_MAX);
         Ok(self.ask::<i64>(&key, command, self.write_deadline).await? == 1)
     }
 

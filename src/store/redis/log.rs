@@ -19,6 +19,7 @@ use super::topology::{Address, slot};
 use super::{RedisSettings, millis, within};
 use crate::policy::purge::{Purge, PurgeSeq};
 use crate::store::{Denial, LogLine, LogState, StoreError, line};
+use crate::tasks::Tasks;
 
 /// What the log outlives its last line by, at the least.
 const MARGIN: Duration = Duration::from_secs(24 * 3600);
@@ -129,7 +130,8 @@ impl Log {
             commands.arg("BLOCK").arg(millis(wait).max(1));
         }
         commands.arg("STREAMS").arg(&self.key).arg(id(after));
-        let lines = lines(self.ask(&commands, wait).await?.pop().unwrap_or(Value::Nil))?;
+        let found = self.ask(&commands, wait).await?.pop().unwrap_or(Value::Nil);
+        let lines = Tasks::compute(bytes(&found), || lines(found)).await?;
         if let Some(newest) = lines.last() {
             self.saw(newest.seq);
         }
@@ -141,7 +143,7 @@ impl Log {
         commands.cmd("XRANGE").arg(&self.key).arg(id(from)).arg("+").arg("COUNT").arg(most);
         let called = self.links.call(Purpose::History, self.slot, &commands);
         let found = within(self.append_deadline, called).await?.pop().unwrap_or(Ok(Value::Nil))?;
-        entries(found)
+        Tasks::compute(bytes(&found), || entries(found)).await
     }
 
     pub(super) async fn state(&self, applied: PurgeSeq) -> Result<LogState, StoreError> {
@@ -235,6 +237,16 @@ fn text(answer: Value) -> Result<String, StoreError> {
 fn beyond(id: &str) -> StoreError {
     let shown = id.get(..id.floor_char_boundary(60)).unwrap_or("");
     StoreError::Server(format!("the purge log holds the id {shown:?}, which Redis has not made; delete the stream"))
+}
+
+/// Bytes of the texts in an answer: what reading its JSON costs.
+fn bytes(answer: &Value) -> usize {
+    match answer {
+        Value::BulkString(text) => text.len(),
+        Value::Array(values) => values.iter().map(bytes).sum(),
+        Value::Map(pairs) => pairs.iter().map(|(key, value)| bytes(key) + bytes(value)).sum(),
+        _ => 0,
+    }
 }
 
 /// The lines in an answer to XREAD: nil, or one stream's entries (a list of pairs, or a map in RESP3).

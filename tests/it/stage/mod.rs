@@ -4,6 +4,7 @@
 //! deadline. Nothing here sleeps to win a race.
 
 mod client;
+mod log;
 mod ops;
 mod origin;
 mod redis_server;
@@ -21,6 +22,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::client::{Client, Reply, get_h2};
+pub(crate) use self::log::LogLines;
 pub(crate) use self::ops::{Delivery, SECRET, TOKEN};
 pub(crate) use self::origin::{Answer, FakeOrigin, Seen};
 pub(crate) use self::redis_server::RedisServer;

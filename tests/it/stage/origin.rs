@@ -192,11 +192,16 @@ impl Hold {
     }
 
     pub(crate) fn release(self) {}
+
+    /// As [`Hold::release`], of one that is lent.
+    pub(crate) fn open(&self) {
+        self.0.open.send_replace(true);
+    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.open.send_replace(true);
+        self.open();
     }
 }
 

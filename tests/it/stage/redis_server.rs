@@ -81,9 +81,28 @@ impl RedisServer {
         within(self.try_command(words)).await.unwrap()
     }
 
+    /// Remembers each command from now on.
+    pub(crate) async fn record(&self) {
+        for (key, value) in [("slowlog-max-len", "10000"), ("slowlog-log-slower-than", "0")] {
+            self.command(&["CONFIG", "SET", key, value]).await;
+        }
+    }
+
+    /// How many lines each read of the log's history asked for, of what was recorded.
+    pub(crate) async fn history_reads(&self) -> Vec<usize> {
+        type Entry = (u64, u64, u64, Vec<String>, redis::Value, redis::Value);
+        let entries: Vec<Entry> = redis::from_redis_value(self.command(&["SLOWLOG", "GET", "-1"]).await).unwrap();
+        let commands = entries.into_iter().map(|(_, _, _, words, ..)| words);
+        // The follower looks where the log begins.
+        let reads = commands.filter(|words| words[0] == "XRANGE" && words[2] != "-");
+        reads.map(|words| words.last().unwrap().parse().unwrap()).collect()
+    }
+
     async fn try_command(&self, words: &[&str]) -> redis::RedisResult<redis::Value> {
         let client = redis::Client::open(format!("unix://{}", self.socket()))?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
+        // Whoever asks has a deadline.
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         let mut command = redis::cmd(words[0]);
         for word in &words[1..] {
             command.arg(*word);

@@ -1,0 +1,83 @@
+//! What a target's answer means.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header};
+use serde_json::Value;
+
+use super::Provider;
+
+/// What an answer means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has purged.
+    Done,
+    /// Again, after this time where it says so.
+    Later {
+        /// For a person.
+        why: String,
+        /// `Retry-After`.
+        after: Option<Duration>,
+    },
+    /// A person must act.
+    Refused {
+        /// What, and where.
+        remedy: String,
+    },
+    /// It will never take this request: something smaller, or something else, it may.
+    Unfit {
+        /// For a person.
+        why: String,
+    },
+}
+
+impl Verdict {
+    /// All words of [`Verdict::as_str`], for the metrics.
+    pub const WORDS: [&str; 4] = ["done", "later", "refused", "unfit"];
+
+    /// The word for labels.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Later { .. } => "later",
+            Self::Refused { .. } => "refused",
+            Self::Unfit { .. } => "unfit",
+        }
+    }
+}
+
+/// The longest wait that a target may ask for.
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// Judges an answer.
+pub fn judge(provider: &Provider, name: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict {
+    let key = |key: &str| format!("downstream.{name}.{key}");
+    let refused = |remedy: String| Verdict::Refused { remedy: format!("{}: {remedy}", status.as_u16()) };
+    match status.as_u16() {
+        200..=299 => {
+            let says_no = matches!(provider, Provider::Cloudflare { .. })
+                && serde_json::from_slice::<Value>(body).is_ok_and(|answer| answer["success"] == false);
+            match says_no {
+                true => Verdict::Later { why: "it says that it did not succeed".to_owned(), after: None },
+                false => Verdict::Done,
+            }
+        }
+        401 | 403 => refused(match provider {
+            Provider::Fastly { .. } => format!("give {} the scopes purge_select and purge_all", key("token")),
+            Provider::Cloudflare { .. } => format!("give {} the permission \"Cache Purge\" for the zone", key("token")),
+            Provider::NextJs { .. } | Provider::Webhook { .. } => format!("{} is not the receiver's", key("token")),
+        }),
+        404 | 405 | 410 => refused(match provider {
+            Provider::Fastly { .. } => format!("{} names no service of this token", key("id")),
+            Provider::Cloudflare { .. } => format!("{} names no zone of this token", key("id")),
+            Provider::NextJs { .. } | Provider::Webhook { .. } => format!("nobody is at {}", key("url")),
+        }),
+        300..=399 => refused(format!("it has moved: give its new address as {}", key("url"))),
+        408 | 425 | 429 | 500.. => {
+            let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            let after = seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+            Verdict::Later { why: format!("it answered {status}"), after }
+        }
+        _ => Verdict::Unfit { why: format!("it does not take what it was told: {status}") },
+    }
+}

@@ -222,6 +222,7 @@ impl Parts {
         // A log in memory cannot be cut off from its only reader.
         let max_blind = (durable == Durable::Log).then_some(config.purge.max_blind);
         let purges = Arc::new(Purges::new(index, max_blind));
+        metrics.purges.journal_damaged.inc_by(journal.as_ref().map_or(0, Journal::damaged) as u64);
         let journal = journal.map(|journal| Replay::new(journal, Arc::clone(&purges), Arc::clone(&metrics)));
 
         let compress_min = config.redis.as_ref().map_or(usize::MAX, |redis| redis.compress_min);
@@ -396,11 +397,11 @@ fn journal(config: &Config) -> Result<Option<Journal>, StartError> {
     if found.purges > 0 {
         tracing::info!(purges = found.purges, "the journal holds purges that wait for the log");
     }
-    if found.skipped_bytes > 0 {
+    if found.damaged > 0 {
         tracing::error!(
             ?path,
-            bytes = found.skipped_bytes,
-            "skipped what is damaged in the journal, or was never whole"
+            records = found.damaged,
+            "the journal is damaged: everything is purged in place of what it lost"
         );
     }
     Ok(Some(journal))

@@ -68,6 +68,7 @@ impl Fill {
                 pause = (pause * 3 / 2).min(POLL_LONGEST);
                 let lease = match shared.leased(key).await {
                     Ok(Lease::Held) if self.purges.can_judge_others() => continue,
+                    Ok(Lease::Foreign) => return (Turn::Alone, "foreign"),
                     Ok(lease) => lease,
                     Err(StoreError::Timeout | StoreError::Connection(_)) => continue,
                     Err(_) => return (Turn::Alone, "error"),
@@ -78,7 +79,7 @@ impl Fill {
                 match lease {
                     // It landed nothing that we may take: our turn.
                     Lease::Free => break,
-                    Lease::Held | Lease::Vain => return (Turn::Alone, "vain"),
+                    Lease::Held | Lease::Vain | Lease::Foreign => return (Turn::Alone, "vain"),
                 }
             }
         }

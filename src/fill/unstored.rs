@@ -39,12 +39,9 @@ impl Fill {
             // A refresh that brings nothing for all takes nothing away: stale stays usable in its window.
             Some(previous) if !matches!(self.judge(previous, now), Verdict::Expired(_)) => {
                 let (status, reason) = (StatusCode::BAD_GATEWAY, why.as_str());
-                Slot::Failed(Arc::new(BackOff {
-                    until: now + self.settings.error_ttl,
-                    as_of,
-                    failure: Arc::new(Failure { status, reason, origin_status: None, answer: None }),
-                    previous: Some(Arc::clone(previous)),
-                }))
+                let failure = Arc::new(Failure { status, reason, origin_status: None, answer: None });
+                let previous = Some(Arc::clone(previous));
+                Slot::Failed(Arc::new(BackOff::new(now, self.settings.error_ttl, as_of, failure, previous)))
             }
             // There may be room again in a moment.
             _ if why == Unshareable::InFlight => Slot::PassMarker { until: now + self.settings.error_ttl, why },
@@ -97,9 +94,8 @@ impl Fill {
         if is_by_the_book {
             return Landed::Failed { failure, previous: job.previous.clone() };
         }
-        let until = self.clock.now() + self.settings.error_ttl;
-        let previous = job.previous.clone();
-        let back_off = BackOff { until, as_of, failure: Arc::clone(&failure), previous: previous.clone() };
+        let (now, previous) = (self.clock.now(), job.previous.clone());
+        let back_off = BackOff::new(now, self.settings.error_ttl, as_of, Arc::clone(&failure), previous.clone());
         self.l1.put(&job.key, Slot::Failed(Arc::new(back_off)));
         Landed::Failed { failure, previous }
     }

@@ -105,11 +105,12 @@ impl Follower {
         let mut said_blind = false;
         // What must be told to the others before anything else is read.
         let mut owed = None;
+        let mut most = BATCH_FIRST;
         loop {
             let failed = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                error = self.follow(&mut pause, &mut owed) => error,
+                error = self.follow(&mut pause, &mut owed, &mut most) => error,
             };
             // Copied first: a borrow that lives on in the same statement is a lock that `send_replace` waits for.
             let before = *self.state.borrow();
@@ -118,6 +119,10 @@ impl Follower {
             self.metrics.purges.log_connected.set(0);
             if before.connected {
                 tracing::warn!(error = %failed, "lost the purge log, trying again");
+            }
+            if failed == StoreError::Timeout {
+                // The lines may be so long that as many of them do not come in time.
+                most = (most / 2).max(1);
             }
             let is_blind = self.purges.is_blind(self.clock.now());
             if is_blind && !said_blind {
@@ -134,12 +139,11 @@ impl Follower {
     }
 
     /// Reads until something fails.
-    async fn follow(&self, pause: &mut Duration, owed: &mut Option<Purge>) -> StoreError {
+    async fn follow(&self, pause: &mut Duration, owed: &mut Option<Purge>, most: &mut usize) -> StoreError {
         if let Err(error) = self.resume(owed, false).await {
             return error;
         }
         let mut pace = Pace::default();
-        let mut most = BATCH_FIRST;
         let mut ahead = None;
         loop {
             let caught_up = self.state.borrow().caught_up;
@@ -147,12 +151,12 @@ impl Follower {
             let wait = if caught_up { WAIT.min(self.max_blind / 4) } else { Duration::ZERO };
             let batch = match ahead.take() {
                 Some(batch) => batch,
-                None => match self.read(self.purges.applied().shared(), most, wait).await {
+                None => match self.read(self.purges.applied().shared(), *most, wait).await {
                     Ok(batch) => batch,
                     Err(error) => return error,
                 },
             };
-            most = BATCH.after(&batch.lines, batch.most);
+            *most = BATCH.after(&batch.lines, batch.most);
             let (now, asked, is_end) = (self.clock.now(), batch.asked, batch.is_end());
             let is_idle = batch.lines.is_empty() && caught_up;
             let wait = if is_end && !is_idle { pace.after(batch.lines.len(), now) } else { Duration::ZERO };
@@ -163,7 +167,7 @@ impl Follower {
                     // one is applied.
                     let (next, ()) = tokio::join!(
                         biased;
-                        self.read(last, most, Duration::ZERO),
+                        self.read(last, *most, Duration::ZERO),
                         self.apply_all(batch.lines, caught_up, now)
                     );
                     match next {

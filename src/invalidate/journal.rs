@@ -4,8 +4,9 @@
 //! "endcap journal 1" │ "\xECjnl" length:u32 blake3:16 purge │ "\xECjnl" …
 //! ```
 //! A file that grows by one record a purge, each on the disk before it is acknowledged, and is emptied when
-//! the log has taken them all. What a crash has torn off at its end was never acknowledged; a damaged record
-//! is skipped and reported, and the reader goes on at the next one that is whole.
+//! the log has taken them all. What is damaged is skipped and reported, and the reader goes on at the next record that is
+//! whole. An end that a crash has torn off was never acknowledged, but a last record whose length is damaged looks the
+//! same: so a purge of everything stands in for that too.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -45,12 +46,10 @@ pub enum JournalError {
 /// What was found in a journal when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Purges that wait for the log, with one of everything in the place of each damaged one.
+    /// Purges that wait for the log, with one of everything in the place of what is damaged.
     pub purges: usize,
-    /// Records that were whole once and are damaged.
+    /// Records that are damaged, or torn off at the end.
     pub damaged: usize,
-    /// Bytes at the end that are no whole record: what a crash has torn off, and nobody was told of.
-    pub skipped_bytes: u64,
 }
 
 /// An open journal. Its calls block on the disk.
@@ -63,6 +62,8 @@ pub struct Journal {
     bytes_max: u64,
     /// Something may stand behind `end`.
     is_torn: bool,
+    /// Records that were found damaged when it was opened.
+    damaged: usize,
     /// What the file holds and the log may lack, oldest first.
     pending: VecDeque<Purge>,
     /// The log has taken so many of them.
@@ -94,14 +95,27 @@ impl Journal {
         let records = bytes.get(HEADER.len()..).unwrap_or_default();
         let (pending, damaged, whole) = read_records(records);
         let end = if torn_header { 0 } else { (HEADER.len() + whole) as u64 };
-        let found = Found { purges: pending.len(), damaged, skipped_bytes: (records.len() - whole) as u64 };
-        let mut journal = Self { path: path.to_owned(), file, end, bytes_max, is_torn: true, pending, replayed: 0 };
+        let is_torn = whole < records.len();
+        let found = Found { purges: pending.len() + usize::from(is_torn), damaged: damaged + usize::from(is_torn) };
+        let mut journal = Self {
+            path: path.to_owned(),
+            file,
+            end,
+            bytes_max,
+            is_torn: true,
+            damaged: found.damaged,
+            pending,
+            replayed: 0,
+        };
         journal.cut_off()?;
         if journal.end == 0 {
             journal.file.write_all(HEADER)?;
             journal.end = HEADER.len() as u64;
             journal.file.sync_all()?;
             sync_folder(path)?;
+        }
+        if is_torn {
+            journal.add(&everything(), &record(&everything()))?;
         }
         Ok((journal, found))
     }
@@ -115,14 +129,23 @@ impl Journal {
         if self.end + record.len() as u64 > self.bytes_max {
             return Err(JournalError::Full { path: self.path.clone(), bytes_max: self.bytes_max });
         }
-        if let Err(error) = self.write(&record) {
-            // Half a record, or one that may not be on the disk.
+        self.add(purge, &record).map_err(|error| JournalError::Io { path: self.path.clone(), error })
+    }
+
+    fn add(&mut self, purge: &Purge, record: &[u8]) -> io::Result<()> {
+        // From here on half a record may stand there, or one that is not on the disk.
+        if let Err(error) = self.write(record) {
             self.is_torn = true;
-            return Err(JournalError::Io { path: self.path.clone(), error });
+            return Err(error);
         }
         self.end += record.len() as u64;
         self.pending.push_back(purge.clone());
         Ok(())
+    }
+
+    /// Records that were found damaged, or torn off, when it was opened.
+    pub fn damaged(&self) -> usize {
+        self.damaged
     }
 
     /// Purges that are not known to be in the log.
@@ -314,8 +337,26 @@ mod tests {
             bytes[at] ^= 1;
             fs::write(&path, &bytes).unwrap();
             let (journal, found) = open(&path);
-            assert_eq!(found, Found { purges: 3, damaged: 1, skipped_bytes: 0 });
+            assert_eq!(found, Found { purges: 3, damaged: 1 });
             assert_eq!(tags(&journal), ["first", "all", "third"]);
+        }
+    }
+
+    /// In its mark, in its length, in its checksum, in its text.
+    #[test]
+    fn the_last_record_may_be_the_damaged_one() {
+        let (_folder, path) = folder();
+        let whole = with(&path, &["first", "second"]);
+        let last = HEADER.len() + record(&purge("first")).len();
+        for (at, bit) in [(0, 1), (4, 128), (7, 1), (9, 1), (RECORD_HEAD + 4, 1)] {
+            let mut bytes = whole.clone();
+            bytes[last + at] ^= bit;
+            fs::write(&path, &bytes).unwrap();
+            for times in 0..2 {
+                let (journal, found) = open(&path);
+                assert_eq!((found.purges >= 2, found.damaged > 0 || times > 0), (true, true), "byte {at}");
+                assert_eq!(tags(&journal)[..2], ["first", "all"], "byte {at}");
+            }
         }
     }
 
@@ -324,20 +365,23 @@ mod tests {
 
         /// A crash in the middle of a write.
         #[test]
-        fn a_torn_end_costs_only_the_record_that_was_torn(cut in 0_usize..400) {
+        fn everything_is_purged_in_the_place_of_a_torn_end(cut in 0_usize..400) {
             let (_folder, path) = folder();
             let bytes = with(&path, &["a", "b", "c"]);
             let length = record(&purge("a")).len();
             let cut = cut.min(bytes.len());
             fs::write(&path, &bytes[..cut]).unwrap();
             let (mut journal, found) = open(&path);
-            prop_assert_eq!(found.purges, cut.saturating_sub(HEADER.len()) / length);
+            let records = cut.saturating_sub(HEADER.len());
+            let torn = usize::from(records % length > 0);
+            prop_assert_eq!(found, Found { purges: records / length + torn, damaged: torn });
             journal.append(&purge("after")).unwrap();
             drop(journal);
             let (journal, again) = open(&path);
-            prop_assert_eq!(again, Found { purges: found.purges + 1, ..Found::default() });
+            prop_assert_eq!(again, Found { purges: found.purges + 1, damaged: 0 });
             let tags = tags(&journal);
             prop_assert_eq!(tags.last().unwrap(), "after");
+            prop_assert_eq!(tags.contains(&"all".to_owned()), torn == 1);
         }
 
         /// Whatever the bytes are, they are read or refused.

@@ -132,7 +132,7 @@ impl Fills {
         ];
         declare(&self.l2_reads, found.into_iter().chain(StoreError::REASONS));
         declare(&self.l2_writes, ["ok"].into_iter().chain(StoreError::REASONS));
-        declare(&self.leases, ["leads", "served", "vain", "timeout", "error"]);
+        declare(&self.leases, ["leads", "served", "vain", "foreign", "timeout", "error"]);
         for coding in Coding::ALL {
             for result in Encoded::ALL {
                 self.encodings.with_label_values(&[coding.as_str(), result.as_str()]);

@@ -17,6 +17,7 @@ pub(crate) struct Purges {
     pub(crate) log_garbage: IntCounter,
     pub(crate) log_lost: IntCounter,
     pub(crate) journal_replayed: IntCounter,
+    pub(crate) journal_damaged: IntCounter,
 }
 
 impl Purges {
@@ -55,6 +56,12 @@ impl Purges {
                 registry,
                 "endcap_journal_replayed_total",
                 "Purges that went from the journal into the purge log.",
+            ),
+            journal_damaged: counter(
+                registry,
+                "endcap_journal_damaged_total",
+                "Records of the journal that were damaged, or torn off at its end, when this node started; for each of \
+                 them everything is purged.",
             ),
         };
         declare(&purges.tags, Mode::ALL.map(Mode::as_str));

@@ -174,13 +174,14 @@ impl Server {
             },
             // The origin failed a moment ago: what was stored before serves as long as it may.
             Some(Slot::Failed(failed)) => {
-                let BackOff { until, as_of, ref failure, ref previous } = *failed;
+                let BackOff { until, as_of, ref failure, ref previous, .. } = *failed;
                 // A purge after the origin was asked: nobody can say that it still fails for that.
                 let is_answered = !previous.as_ref().is_some_and(|entry| self.fill.purged_since(entry, as_of));
                 let backs_off = is_answered && now < until;
                 // When the back-off is over one request tries again, and may wait long for a dead origin;
                 // the others need not wait with it for what they would be served in the end.
-                let tries_again = is_answered && !backs_off && self.fill.is_flying(&wanted);
+                let tries_again =
+                    is_answered && !backs_off && failed.is_retried_at_once(now) && self.fill.is_flying(&wanted);
                 let verdict = previous.as_ref().map(|entry| (entry, self.fill.judge(entry, now)));
                 match verdict {
                     Some((entry, Verdict::Fresh | Verdict::Due | Verdict::Stale(_))) => {

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::hash::RandomState;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::HeaderName;
 use moka::ops::compute::{CompResult, Op};
@@ -48,6 +50,34 @@ pub struct BackOff {
     pub failure: Arc<Failure>,
     /// What was stored before, for stale-if-error.
     pub previous: Option<Arc<Entry>>,
+    /// How long after the back-off a new attempt counts as its sequel.
+    lasts: Duration,
+    /// When the first request after the back-off came, in milliseconds; zero for not yet.
+    retried: AtomicU64,
+}
+
+impl BackOff {
+    /// Begins now and `lasts` so long.
+    pub fn new(
+        now: Timestamp,
+        lasts: Duration,
+        as_of: PurgeSeq,
+        failure: Arc<Failure>,
+        previous: Option<Arc<Entry>>,
+    ) -> Self {
+        Self { until: now + lasts, as_of, failure, previous, lasts, retried: AtomicU64::new(0) }
+    }
+
+    /// Whether the origin was tried again as soon as the back-off was over, so that it counts as failing until that
+    /// attempt has come to its end. Told by a request after the back-off: the first one is the attempt. A failure of
+    /// long ago says nothing of the origin.
+    pub fn is_retried_at_once(&self, now: Timestamp) -> bool {
+        let first = match self.retried.compare_exchange(0, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => now,
+            Err(first) => Timestamp::from_millis(first),
+        };
+        first <= self.until + self.lasts
+    }
 }
 
 /// What the answers to one key vary by, and which are kept.

@@ -103,6 +103,8 @@ pub enum Lease {
     Held,
     /// Somebody did, and what the origin said is not for all.
     Vain,
+    /// What stands there no node of ours has written: nobody is waited for.
+    Foreign,
 }
 
 /// One line of the log as it was read.

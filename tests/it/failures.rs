@@ -241,3 +241,22 @@ async fn while_one_tries_a_hanging_origin_again_the_others_are_served() {
     hold.release();
     within(trying).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_failure_of_long_ago_says_nothing_of_the_origin() {
+    let stage = Stage::new().config(THINGS).start().await;
+    stage.get("/things").await;
+    stage.purge("hard", &["route:things"]).await;
+    stage.origin.answer("/things", Answer::status(500));
+    stage.get("/things").await;
+    stage.origin.answer("/things", Answer::json(r#"{"version":2}"#));
+    stage.advance_secs(60);
+    let hold = stage.origin.hold("/things");
+    let readers = [stage.begin("/things"), stage.begin("/things")];
+    hold.arrived(1).await;
+    stage.followers(1).await;
+    hold.release();
+    for reader in readers {
+        assert_eq!(within(reader).await.unwrap().version(), 2);
+    }
+}

@@ -55,6 +55,24 @@ async fn a_crowd_whose_look_up_comes_too_late_asks_for_the_lease_all_the_same() 
 }
 
 #[tokio::test]
+async fn what_no_node_has_put_in_the_place_of_a_lease_keeps_nobody_waiting() {
+    let mut stage = Stage::new().redis().await.nodes(2).variable("ENDCAP_REDIS__LEASE_WAIT", "60s").start().await;
+    let hold = stage.origin.hold(LIST);
+    let first = stage.begin_on(0, LIST);
+    hold.arrived(1).await;
+    let leases = stage.redis().command(&["KEYS", "*:l:*"]).await;
+    let lease: Vec<String> = redis::from_redis_value(leases).unwrap();
+    stage.redis().command(&["SET", &lease[0], &"f".repeat(1 << 20)]).await;
+    let second = stage.begin_on(1, LIST);
+    hold.arrived(2).await;
+    assert_eq!(stage.metric(1, "endcap_leases_total", &waiting("foreign")).await, 1.0);
+    hold.release();
+    for reader in [first, second] {
+        assert_eq!(within(reader).await.unwrap().version(), 1);
+    }
+}
+
+#[tokio::test]
 async fn who_waits_for_a_lease_waits_on_when_a_connection_breaks() {
     let stage = Stage::new().redis().await.nodes(2).variable("ENDCAP_REDIS__LEASE_WAIT", "60s");
     let stage = stage.variable("ENDCAP_REDIS__BREAKER_FAILURES", "100").variable("ENDCAP_REDIS__CONNECTIONS", "1");
@@ -66,7 +84,7 @@ async fn who_waits_for_a_lease_waits_on_when_a_connection_breaks() {
     polls(&mut stage).await;
     // The holder's own connection has taken the lease and was not used since.
     let clients = format!("{:?}", stage.redis().command(&["CLIENT", "LIST"]).await);
-    let polling = clients.split("id=").find(|client| client.contains(" cmd=get "));
+    let polling = clients.split("id=").find(|client| client.contains(" cmd=getrange "));
     let id = polling.and_then(|client| client.split(' ').next()).expect("somebody polls");
     stage.redis().command(&["CLIENT", "KILL", "ID", id]).await;
     polls(&mut stage).await;
@@ -83,7 +101,7 @@ async fn polls(stage: &mut Stage) {
     until("the lease is asked for", async || {
         let said = format!("{:?}", stage.redis().command(&["INFO", "commandstats"]).await);
         let calls =
-            said.split("cmdstat_get:calls=").nth(1).and_then(|rest| rest.split(',').next()?.parse::<u64>().ok());
+            said.split("cmdstat_getrange:calls=").nth(1).and_then(|rest| rest.split(',').next()?.parse::<u64>().ok());
         calls.is_some_and(|calls| calls >= 4)
     })
     .await;

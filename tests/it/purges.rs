@@ -198,3 +198,31 @@ async fn what_the_index_has_forgotten_counts_as_purged() {
     assert_eq!(stage.get("/store/products").await.detail(), "miss");
     assert_eq!(stage.get("/store/products").await.detail(), "hit");
 }
+
+/// One purge may be as long as the log takes: every node reads it, and one that starts behind it as well.
+#[tokio::test]
+async fn a_purge_of_a_hundred_thousand_tags_of_any_bytes_reaches_every_node() {
+    let mut stage = Stage::new().redis().await.nodes(2).start().await;
+    stage.origin.answer("/store/products", Answer::json(r#"{"products":[{"id":"prod_1"}]}"#));
+    stage.origin.answer("/store/products/prod_2", Answer::json(r#"{"product":{"id":"prod_2"}}"#));
+    for (node, target) in [(0, "/store/products"), (1, "/store/products"), (1, "/store/products/prod_2")] {
+        stage.get_from(node, target).await;
+    }
+    let long = "x".repeat(4096);
+    let odd = ["a", "\u{0}", "\"\\\r\n", "\u{10ffff}ä", long.as_str(), "prod_1"];
+    let many: Vec<String> = (odd.len()..100_000).map(|n| format!("variant_{n}")).collect();
+    let tags: Vec<&str> = many.iter().map(String::as_str).chain(odd).collect();
+    let said = stage.purge("hard", &tags).await;
+    assert_eq!(said["purged"], 100_000);
+    stage.applied(1, said["seq"].as_str().unwrap()).await;
+    for node in [0, 1] {
+        assert_ne!(stage.get_from(node, "/store/products").await.detail(), "hit");
+    }
+    assert_eq!(stage.get_from(1, "/store/products/prod_2").await.detail(), "hit");
+    let refused = stage.try_purge(0, "hard", &[&tags[..], &["one too many"]].concat()).await;
+    assert!(refused.status >= 400 && refused.text().contains("100000"), "{}", refused.text());
+    assert_eq!(stage.try_purge(0, "hard", &[]).await.status, 400);
+    let late = stage.add_node();
+    stage.applied(late, said["seq"].as_str().unwrap()).await;
+    assert_eq!(stage.ops(late, "GET", "/readyz", &[], b"").await.status, 200);
+}

@@ -99,12 +99,15 @@ impl Entries {
     }
 
     pub(super) async fn leased(&self, key: KeyHash) -> Result<Lease, StoreError> {
-        let mut command = redis::cmd("GET");
-        command.arg(self.lease_key(key));
-        Ok(match self.spared::<Option<Vec<u8>>>(key, command, self.lease_deadline).await? {
-            None => Lease::Free,
-            Some(holder) if holder == VAIN.as_bytes() => Lease::Vain,
-            Some(_) => Lease::Held,
+        // What somebody else has put there may be long.
+        let mut command = redis::cmd("GETRANGE");
+        command.arg(self.lease_key(key)).arg(0).arg(HOLDER_BYTES);
+        let held = self.spared::<Vec<u8>>(key, command, self.lease_deadline).await?;
+        Ok(match held.as_slice() {
+            [] => Lease::Free,
+            word if word == VAIN.as_bytes() => Lease::Vain,
+            token if token.len() == HOLDER_BYTES && token.iter().all(u8::is_ascii_hexdigit) => Lease::Held,
+            _ => Lease::Foreign,
         })
     }
 
@@ -196,6 +199,9 @@ impl Entries {
         redis::from_redis_value(answer).map_err(|error| StoreError::Server(error.to_string()))
     }
 }
+
+/// A token as it stands in a lease.
+const HOLDER_BYTES: usize = 32;
 
 fn holder(token: LeaseToken) -> String {
     format!("{:032x}", token.0)

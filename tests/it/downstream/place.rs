@@ -120,7 +120,9 @@ async fn the_log_is_read_in_portions_where_its_lines_are_long() {
     let kilobytes = [vec![1; 14], vec![100; 2], vec![1; 9], vec![600, 1, 1]].concat();
     for count in kilobytes {
         let line = json!({ "hard": long_tags(0, count) }).to_string();
-        stage.redis().command(&["XADD", "endcap:purges", "*", "v1", &line]).await;
+        let seq = stage.redis().command(&["XADD", "endcap:purges", "*", "v1", &line]).await;
+        let seq: String = redis::from_redis_value(seq).unwrap();
+        stage.applied(0, &seq).await;
     }
     stage.redis().record().await;
     hold.release();

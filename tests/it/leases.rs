@@ -82,11 +82,18 @@ async fn who_waits_for_a_lease_waits_on_when_a_connection_breaks() {
     hold.arrived(1).await;
     let second = stage.begin_on(1, LIST);
     polls(&mut stage).await;
-    // The holder's own connection has taken the lease and was not used since.
-    let clients = format!("{:?}", stage.redis().command(&["CLIENT", "LIST"]).await);
-    let polling = clients.split("id=").find(|client| client.contains(" cmd=getrange "));
-    let id = polling.and_then(|client| client.split(' ').next()).expect("somebody polls");
-    stage.redis().command(&["CLIENT", "KILL", "ID", id]).await;
+    // The holder's own connection has read as well, and was not used since.
+    let mut id = String::new();
+    until("one connection polls alone", async || {
+        let clients = format!("{:?}", stage.redis().command(&["CLIENT", "LIST"]).await);
+        let reads = |client: &&str| client.contains(" cmd=getrange ") && client.contains(" idle=0 ");
+        // `id=` begins a client; `multi=` and others end so, but no number of a client stands behind them.
+        let polling: Vec<_> = clients.split("id=").filter(reads).collect();
+        id = polling.first().and_then(|client| client.split(' ').next()).unwrap_or_default().to_owned();
+        polling.len() == 1
+    })
+    .await;
+    stage.redis().command(&["CLIENT", "KILL", "ID", &id]).await;
     polls(&mut stage).await;
     hold.release();
     for reader in [first, second] {

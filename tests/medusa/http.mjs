@@ -21,7 +21,7 @@ export async function admin(base, email = "admin@example.test", password = "supe
 }
 
 /** Waits until `ready` answers with something, by a deadline that a busy machine can meet. */
-export async function until(what, ready, ms = 120_000) {
+export async function until(what, ready, ms = 300_000) {
   for (const end = Date.now() + ms; ; ) {
     const answer = await ready().catch(() => undefined)
     if (answer) return answer
@@ -29,6 +29,17 @@ export async function until(what, ready, ms = 120_000) {
     await new Promise((done) => setTimeout(done, 20))
   }
 }
+
+/** Waits until the plugin has told endcap everything: it is asked itself. */
+export const told = (api) =>
+  until("the plugin's outbox", async () => {
+    const status = await api.get("/admin/endcap")
+    return status.idle && status
+  })
+
+/** JSON with the members of its objects in order: `fields` is a set to endcap, and Medusa writes them as they were asked for. */
+export const sorted = (text) =>
+  JSON.stringify(JSON.parse(text), (_, value) => (value && typeof value === "object" && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).sort()) : value))
 
 /** Runs `work` on each item, `width` at once, and keeps the order. */
 export async function all(items, width, work) {

@@ -1,19 +1,24 @@
 // The processes of the oracle: Redis, the shop, the nodes. Each ends with this one.
 import { spawn } from "node:child_process"
-import { createWriteStream, mkdtempSync, writeFileSync } from "node:fs"
+import { appendFileSync, createWriteStream, mkdtempSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { until } from "./http.mjs"
 
 export const SECRET = "whsec_ZW5kY2FwIGV4YW1wbGUgc2VjcmV0IG9ubHkh"
-/** Fresh for longer than a run, 404s too: what is stale must be found by purges, not hidden by age. */
 const LONG = ["products", "product", "product-variants", "payment-providers", "product-categories", "collections", "product-tags", "product-types", "product-options"]
+/** Fresh for longer than a run, 404s too: what is stale must be found by purges, not hidden by age, nor mended by
+ * the echo. And a shop on a busy machine is slow, not dead. */
+const PATIENT = `[origin]\nfirst_byte_timeout = "60s"\ntotal_timeout = "120s"\n[purge]\necho = "0s"\nsoft_grace = "10s"\n${LONG.map((route) => `[route.${route}]\nttl = "6h"\nnegative_ttl = "6h"\n`).join("")}`
 
 export const scratch = mkdtempSync(join(tmpdir(), "endcap-oracle-"))
 const running = new Set()
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")))
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1))
+
+/** A report goes to the end of the file that REPORT names, or to standard output. */
+export const report = (text) => (process.env.REPORT ? appendFileSync(process.env.REPORT, text) : process.stdout.write(text))
 
 /** A port that is free now. */
 export async function port() {
@@ -47,7 +52,7 @@ export async function redis() {
 }
 
 /** Waits until it answers, or throws when it ended. */
-async function up(name, child, url) {
+export async function up(name, child, url) {
   const answered = until(name, async () => (await fetch(url)).status === 200)
   const code = await Promise.race([child.ended, answered])
   if (code !== true) throw new Error(`${name} ended: see ${scratch}/${name}.log`)
@@ -64,12 +69,11 @@ export async function shop({ home, at, database, plugin, env = {} }) {
   return { child, base }
 }
 
-/** Starts a node in front of the shop. */
-export async function node({ name, binary, upstream, redis, listen, ops, more = "" }) {
+/** Starts a node in front of the shop; `rest` are the settings beside addresses and preset. */
+export async function node({ name, binary, upstream, redis, listen, ops, rest = PATIENT }) {
   const file = join(scratch, `${name}.toml`)
-  const long = LONG.map((route) => `[route.${route}]\nttl = "6h"\nnegative_ttl = "6h"\n`).join("")
-  writeFileSync(file, `upstream = "${upstream}"\npreset = "medusa"\nwebhook_secret = "${SECRET}"\n${more}
-[listen]\naddress = "127.0.0.1:${listen}"\n[ops]\naddress = "127.0.0.1:${ops}"\n[redis]\nurl = "${redis}"\n[purge]\necho = "0s"\nsoft_grace = "10s"\n[log]\nrequests = "off"\n${long}`)
+  writeFileSync(file, `upstream = "${upstream}"\npreset = "medusa"\nwebhook_secret = "${SECRET}"
+[listen]\naddress = "127.0.0.1:${listen}"\n[ops]\naddress = "127.0.0.1:${ops}"\n[redis]\nurl = "${redis}"\n[log]\nrequests = "off"\n${rest}`)
   const child = start(name, binary, ["serve", "--config", file])
   await up(name, child, `http://127.0.0.1:${ops}/readyz`)
   return { child, base: `http://127.0.0.1:${listen}`, hook: `http://127.0.0.1:${ops}` }

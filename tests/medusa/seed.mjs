@@ -6,7 +6,8 @@ const REGIONS = [
   { name: "North America", currency_code: "usd", countries: ["us", "ca"] },
   { name: "United Kingdom", currency_code: "gbp", countries: ["gb"] },
 ]
-const PRODUCTS = 40
+/** A multiple of 20. */
+const PRODUCTS = Number(process.env.PRODUCTS || 40)
 const NOUNS = ["Shirt", "Jacket", "Boot", "Cap", "Scarf", "Mug"]
 const times = (count, make) => Array.from({ length: count }, (_, at) => make(at))
 
@@ -87,7 +88,7 @@ export async function seed(base) {
   for (let from = 1; from <= PRODUCTS; from += 20) {
     await api.post("/admin/products/batch", { create: times(20, (at) => product(from + at)) })
   }
-  const { inventory_items } = await api.get("/admin/inventory-items?limit=1000")
+  const { inventory_items } = await api.get("/admin/inventory-items?limit=100000")
   await api.post("/admin/inventory-items/location-levels/batch", {
     create: inventory_items.map((item) => ({ inventory_item_id: item.id, location_id: location.id, stocked_quantity: 100 })),
   })

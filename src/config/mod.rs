@@ -329,6 +329,8 @@ pub struct Purge {
     pub max_blind: Duration,
     /// A fill that began so soon after a purge of its tags is asked for once more at the end of this time.
     pub echo: Duration,
+    /// How long an event may be under way before a changed answer counts as changed without one; zero looks at none.
+    pub canary: Duration,
     /// The file in which purges are safe while the log cannot be reached; without one their senders get 503.
     pub journal: Option<PathBuf>,
     /// Bytes to which the journal grows.
@@ -347,6 +349,7 @@ impl Default for Purge {
             ack_timeout: Duration::from_secs(2),
             max_blind: Duration::from_secs(5),
             echo: Duration::from_secs(2),
+            canary: Duration::from_secs(10),
             journal: None,
             journal_max: 16 << 20,
             tags_max: 100_000,

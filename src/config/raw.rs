@@ -142,6 +142,7 @@ tables! {
         ack_timeout: Text<Duration>,
         max_blind: Text<Duration>,
         echo: Text<Duration>,
+        canary: Text<Duration>,
         journal: String,
         journal_max: Text<Size>,
         tags_max: usize,

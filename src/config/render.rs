@@ -115,6 +115,7 @@ impl Config {
                 ack_timeout: some(purge.ack_timeout),
                 max_blind: some(purge.max_blind),
                 echo: some(purge.echo),
+                canary: some(purge.canary),
                 journal: purge.journal.as_ref().map(|path| path.display().to_string()),
                 journal_max: size(purge.journal_max),
                 tags_max: Some(purge.tags_max),

@@ -247,6 +247,7 @@ fn purge(raw: raw::Purge, check: &mut Checker<'_, '_>) -> Purge {
     let soft_grace = raw.soft_grace.map(|text| text.0);
     let max_blind = raw.max_blind.map(|text| text.0);
     let echo = raw.echo.map(|text| text.0);
+    let canary = raw.canary.map(|text| text.0);
     let journal = raw.journal.map(PathBuf::from);
     if journal.as_ref().is_some_and(|path| path.file_name().is_none()) {
         check.problem(&at.key("journal"), "this is no file: name one, such as \"/var/lib/endcap/journal\"");
@@ -259,6 +260,7 @@ fn purge(raw: raw::Purge, check: &mut Checker<'_, '_>) -> Purge {
         max_blind: check.within(at, "max_blind", max_blind, default.max_blind, Duration::from_millis(100), HOUR),
         // Zero asks nothing again.
         echo: check.within(at, "echo", echo, default.echo, Duration::ZERO, MINUTE),
+        canary: check.within(at, "canary", canary, default.canary, Duration::ZERO, HOUR),
         journal,
         journal_max: check.bytes(at, "journal_max", raw.journal_max, default.journal_max, 4096, 1 << 30),
         tags_max: check.within(at, "tags_max", raw.tags_max, default.tags_max, 1, 1_000_000),

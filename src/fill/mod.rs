@@ -1,5 +1,6 @@
 //! Fills: fetch, judge, admit, store. One flight a key in this node.
 
+mod canary;
 pub mod encode;
 pub mod flights;
 mod land;
@@ -36,6 +37,7 @@ use crate::store::SharedStore;
 use crate::store::l1::{L1, Slot};
 use crate::store::wire::Codec;
 use crate::tasks::Tasks;
+use canary::Canary;
 use encode::Encoder;
 use flights::{Flights, Joined, Leader};
 use reading::Budget;
@@ -64,6 +66,8 @@ pub struct FillSettings {
     pub soft_grace: Duration,
     /// How soon after a purge a fill is asked for once more; zero for never.
     pub echo: Duration,
+    /// How long an event may be under way before a changed answer counts as changed without one; zero for never.
+    pub canary: Duration,
     /// How long a lease lasts at the most.
     pub lease_ttl: Duration,
     /// How long a flight waits for another node's.
@@ -160,6 +164,7 @@ pub struct Fill {
     flights: Arc<Flights<Landed>>,
     encoder: Encoder,
     budget: Budget,
+    canary: Canary,
     jitter: Jitter,
     tasks: Tasks,
 }
@@ -192,6 +197,7 @@ impl Fill {
             settings,
             flights: Flights::new(),
             encoder,
+            canary: Canary::new(),
             jitter,
             tasks,
         })
@@ -358,6 +364,8 @@ impl Fill {
                     fill.share(&job, entry).await;
                 }
                 fill.echo(&job, entry);
+                fill.compare(&job, entry, *source).await;
+                fill.look_again(&job, entry);
             }
             if let Some((leased, token)) = lease {
                 fill.end_lease(leased, token, &landed).await;

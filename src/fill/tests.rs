@@ -66,6 +66,7 @@ impl Nodes {
                 shared_max: Duration::from_secs(9999),
                 soft_grace: Duration::from_secs(2),
                 echo: Duration::ZERO,
+                canary: Duration::ZERO,
                 lease_ttl: Duration::from_secs(10),
                 lease_wait: Duration::from_secs(2),
                 compression: Compression::default(),

@@ -6,6 +6,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 use super::Metrics;
 use super::registry::{BUCKETS, counter, counters, declare, durations, gauge};
 use crate::origin::OriginError;
+use crate::policy::canary::Missed;
 use crate::policy::encoding::{Coding, Encoded};
 use crate::policy::route::Rule;
 use crate::policy::storable::{ShareOnce, Unshareable};
@@ -23,6 +24,8 @@ pub(crate) struct Fills {
     pub(crate) l2_writes_under_way: IntGauge,
     leases: IntCounterVec,
     tags_collapsed: Vec<IntCounter>,
+    /// By route and kind.
+    stale_found: Vec<[IntCounter; Missed::ALL.len()]>,
     encodings: IntCounterVec,
     /// By coding.
     bytes_saved: [IntCounter; Coding::ALL.len()],
@@ -45,6 +48,13 @@ impl Fills {
             "endcap_tags_collapsed_total",
             "Tags beyond an entry's bound that were replaced by the coarse tag of their kind, by route.",
             &["route"],
+        );
+        let stale_found = counters(
+            registry,
+            "endcap_stale_found_total",
+            "Answers that had changed at the origin though no purge said so, by route: no_event, or after_purge where they \
+             were filled soon after one.",
+            &["route", "missed"],
         );
         let bytes_saved = counters(
             registry,
@@ -90,6 +100,10 @@ impl Fills {
              (in vain, after a timeout or an error of the shared tier).",
                 &["turn"],
             ),
+            stale_found: routes
+                .iter()
+                .map(|route| Missed::ALL.map(|kind| stale_found.with_label_values(&[*route, kind.as_str()])))
+                .collect(),
             tags_collapsed: routes.iter().map(|route| tags_collapsed.with_label_values(&[*route])).collect(),
             encodings: counters(
                 registry,
@@ -191,6 +205,11 @@ impl Metrics {
     /// An encoded body was sent in place of a plain one that is so much larger.
     pub(crate) fn saved(&self, coding: Coding, bytes: usize) {
         self.fills.bytes_saved[coding.index()].inc_by(bytes as u64);
+    }
+
+    /// An answer had changed without a purge.
+    pub(crate) fn stale_found(&self, rule: &Rule, missed: Missed) {
+        self.fills.stale_found[rule.index][missed as usize].inc();
     }
 
     pub(crate) fn tags_collapsed(&self, rule: &Rule, count: usize) {

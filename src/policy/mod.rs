@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod breaker;
 pub mod cache_control;
+pub mod canary;
 pub mod classify;
 pub mod conditional;
 pub mod cors;

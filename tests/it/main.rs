@@ -9,6 +9,7 @@ mod stage;
 mod blind;
 mod by_the_book;
 mod by_the_table;
+mod canary;
 mod contract;
 mod cors;
 mod downstream;

@@ -1,0 +1,103 @@
+//! What a refill tells of the answer before it: whether something changed that nobody announced.
+//!
+//! Each refill of a known answer is a sample. Where the origin says something else although no purge concerns what was
+//! stored, an event is missing: the backend emits none for that change, no rule maps it to this answer's tags, or it was
+//! lost on its way. It names what differs, so that the rule can be mended.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::entry::Entry;
+
+/// Ids that are named, at the most.
+const IDS_MAX: usize = 5;
+
+/// What kind of change was missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// The answer was filled soon after a purge of it, and was old all the same.
+    AfterPurge,
+    /// Nothing announced the change.
+    NoEvent,
+}
+
+impl Missed {
+    /// All kinds, for the metrics.
+    pub const ALL: [Self; 2] = [Self::AfterPurge, Self::NoEvent];
+
+    /// The word for labels and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AfterPurge => "after_purge",
+            Self::NoEvent => "no_event",
+        }
+    }
+}
+
+/// Whether an answer and the one that took its place say different things.
+pub fn differ(old: &Entry, new: &Entry) -> bool {
+    old.status != new.status || old.body != new.body
+}
+
+/// The ids of the things in two JSON documents that are not the same in both: those of an `id` member, the innermost
+/// where one lies in another.
+pub fn differing_ids(old: &[u8], new: &[u8]) -> Vec<String> {
+    /// What would take long to read is not read for a line of the log.
+    const BYTES_MAX: usize = 1 << 20;
+    let things = |body: &[u8]| {
+        let mut things = BTreeMap::new();
+        if let Some(Ok(value)) = (body.len() <= BYTES_MAX).then(|| serde_json::from_slice::<Value>(body)) {
+            collect(&value, &mut things);
+        }
+        things
+    };
+    let (old, new) = (things(old), things(new));
+    let changed = old.iter().filter(|(id, thing)| new.get(*id) != Some(thing)).map(|(id, _)| id);
+    let added = new.keys().filter(|id| !old.contains_key(*id));
+    let mut ids: Vec<String> = changed.chain(added).cloned().collect();
+    ids.sort_unstable();
+    ids.truncate(IDS_MAX);
+    ids
+}
+
+/// Takes apart what has an id: each by what it says of itself, without what lies in it and has an id of its own.
+fn collect(value: &Value, things: &mut BTreeMap<String, Value>) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(|item| collect(item, things)).collect(),
+        Value::Object(members) => {
+            let own = members.iter().map(|(name, member)| (name.clone(), collect(member, things))).collect();
+            match members.get("id") {
+                Some(Value::String(id)) => {
+                    things.insert(id.clone(), own);
+                    Value::String(id.clone())
+                }
+                _ => own,
+            }
+        }
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_named_by_its_own_id() {
+        let of = |old: &str, new: &str| differing_ids(old.as_bytes(), new.as_bytes());
+        let list =
+            |inner: &str| format!(r#"{{"products":[{{"id":"prod_1","variants":[{inner}]}},{{"id":"prod_2"}}]}}"#);
+        let variant = |price: u32| list(&format!(r#"{{"id":"variant_1","price":{price}}}"#));
+        assert_eq!(of(&variant(1), &variant(1)), Vec::<String>::new());
+        assert_eq!(of(&variant(1), &variant(2)), ["variant_1"]);
+        assert_eq!(of(&variant(1), &list("")), ["prod_1", "variant_1"], "a variant has gone");
+        assert_eq!(of(&list(""), &variant(1)), ["prod_1", "variant_1"], "and come");
+        assert_eq!(of(r#"{"count":1}"#, r#"{"count":2}"#), Vec::<String>::new());
+        assert_eq!(of("no JSON", r#"{"id":"a"}"#), ["a"]);
+        let many = |n: u32| {
+            format!("[{}]", (0..9).map(|id| format!(r#"{{"id":"{id}","n":{n}}}"#)).collect::<Vec<_>>().join(","))
+        };
+        assert_eq!(of(&many(1), &many(2)), ["0", "1", "2", "3", "4"]);
+    }
+}

@@ -1,0 +1,59 @@
+//! What changes at the origin and nobody announces.
+
+use crate::stage::{Answer, MEDUSA, Stage, until};
+
+const LIST: &str = "/store/products";
+
+fn list(title: &str) -> Answer {
+    Answer::json(format!(r#"{{"products":[{{"id":"prod_1","title":"{title}"}},{{"id":"prod_2"}}]}}"#))
+}
+
+fn found(missed: &str) -> [(&str, &str); 2] {
+    [("route", "products"), ("missed", missed)]
+}
+
+async fn shop(canary: &str) -> Stage {
+    let stage = Stage::new().config(MEDUSA).variable("ENDCAP_PURGE__CANARY", canary).start().await;
+    stage.origin.answer(LIST, list("a"));
+    stage.get(LIST).await;
+    stage
+}
+
+#[tokio::test]
+async fn a_change_without_a_purge_is_found_when_its_time_to_live_is_over() {
+    let stage = shop("1ms").await;
+    stage.origin.answer(LIST, list("b"));
+    stage.advance_secs(100_000);
+    assert!(stage.get(LIST).await.text().contains(r#""b""#));
+    stage.metric_reaches(0, "endcap_stale_found_total", &found("no_event"), 1.0).await;
+    // The same again is no change.
+    stage.advance_secs(100_000);
+    stage.get(LIST).await;
+    stage.settled(0).await;
+    assert_eq!(stage.metric(0, "endcap_stale_found_total", &found("no_event")).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_change_whose_purge_has_come_or_comes_in_time_is_none() {
+    let stage = shop("1h").await;
+    stage.origin.answer(LIST, list("b"));
+    stage.purge("hard", &["prod_1"]).await;
+    assert!(stage.get(LIST).await.text().contains(r#""b""#));
+    stage.settled(0).await;
+    for missed in ["no_event", "after_purge"] {
+        assert_eq!(stage.metric(0, "endcap_stale_found_total", &found(missed)).await, 0.0);
+    }
+}
+
+/// The event was faster than its commit, or a replica lags.
+#[tokio::test]
+async fn what_was_filled_too_soon_after_a_purge_is_asked_for_again_and_found() {
+    let stage = shop("50ms").await;
+    stage.purge("hard", &["prod_1"]).await;
+    assert!(stage.get(LIST).await.text().contains(r#""a""#));
+    stage.origin.answer(LIST, list("b"));
+    // What is filled in one moment is taken for new.
+    stage.advance_secs(1);
+    stage.metric_reaches(0, "endcap_stale_found_total", &found("after_purge"), 1.0).await;
+    until("what is found is served", async || stage.get(LIST).await.text().contains(r#""b""#)).await;
+}

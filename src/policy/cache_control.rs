@@ -12,6 +12,25 @@ pub(super) const SECONDS_MAX: u64 = 1 << 31;
 /// The one target of RFC 9213 that means us.
 pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
+/// Fields that say what an answer is, whose it is and how long: no answer is stored without one that it has. Where
+/// `no-cache` names one of them it restricts the whole answer, as it may (RFC 9111 §5.2.2.4).
+const GONE_BY: [HeaderName; 14] = [
+    header::AGE,
+    header::CACHE_CONTROL,
+    CDN_CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_LOCATION,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::LOCATION,
+    header::VARY,
+];
+
 /// The directives that concern a shared cache. Several fields are one list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CacheControl {
@@ -19,7 +38,7 @@ pub struct CacheControl {
     pub no_store: bool,
     /// `private`, with or without field names.
     pub private: bool,
-    /// `no-cache` without field names.
+    /// `no-cache` without field names, or with one that we go by ourselves: an answer without it would be another.
     pub no_cache: bool,
     /// The fields that `no-cache` names: they may not be stored (RFC 9111 §5.2.2.4).
     pub no_cache_fields: Vec<HeaderName>,
@@ -121,8 +140,10 @@ impl CacheControl {
             "no-store" => self.no_store = true,
             "private" => self.private = true,
             "no-cache" => match argument.map(field_names) {
-                Some(Some(names)) => self.no_cache_fields.extend(names),
-                Some(None) | None => self.no_cache = true,
+                Some(Some(names)) if !names.iter().any(|name| GONE_BY.contains(name)) => {
+                    self.no_cache_fields.extend(names);
+                }
+                Some(_) | None => self.no_cache = true,
             },
             "must-revalidate" | "proxy-revalidate" => self.must_revalidate = true,
             "must-understand" => self.must_understand = true,

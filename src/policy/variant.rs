@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, header};
 use super::hop_by_hop;
 
 /// A request's value of a selecting field in its normal form; `None` for an absent one. Several lines are one
-/// list, and white space around commas means nothing; the fields whose order and case mean nothing are put in order.
+/// list, and white space around commas means nothing; languages and codings are put in order, with their weights.
 pub fn normal_value(name: &HeaderName, request: &HeaderMap) -> Option<String> {
     if !request.contains_key(name) {
         return None;
@@ -23,12 +23,12 @@ pub fn normal_value(name: &HeaderName, request: &HeaderMap) -> Option<String> {
         request.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     let joined = lines.join(",");
     let members = members(&joined);
-    if *name == header::ACCEPT_ENCODING || *name == header::ACCEPT_LANGUAGE {
-        Some(by_preference(&members))
-    } else {
-        // Lossy texts of different bytes are alike, so what is no UTF-8 stays apart byte for byte.
-        Some(if joined.contains('\u{fffd}') { hex(request, name) } else { members.join(",") })
+    let is_ranked = *name == header::ACCEPT_ENCODING || *name == header::ACCEPT_LANGUAGE;
+    if let Some(ranked) = is_ranked.then(|| by_preference(&members)).flatten() {
+        return Some(ranked);
     }
+    // Lossy texts of different bytes are alike, so what is no UTF-8 stays apart byte for byte.
+    Some(if joined.contains('\u{fffd}') { hex(request, name) } else { members.join(",") })
 }
 
 /// The members of a list, without the white space around them. Commas in quotes part nothing.
@@ -46,46 +46,39 @@ fn members(list: &str) -> Vec<&str> {
     members.map(str::trim).collect()
 }
 
-/// Codings or languages from the most wanted to the unwanted: those wanted alike stand in the order of the
-/// alphabet, in lower case. A weight that cannot be read is 1 (RFC 9110 §12.4.2 has no such), in thousandths.
-fn by_preference(members: &[&str]) -> String {
-    let mut wanted: Vec<(u32, String)> = members
-        .iter()
-        .filter(|member| !member.is_empty())
-        .map(|member| {
-            let (name, parameters) = member.split_once(';').unwrap_or((member, ""));
-            let weight = parameters
-                .split(';')
-                .find_map(|parameter| parameter.trim().strip_prefix(['q', 'Q'])?.strip_prefix('='));
-            (weight.map_or(1000, thousandths), name.trim().to_ascii_lowercase())
-        })
-        .collect();
-    wanted.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    wanted.dedup();
-    let mut text = String::new();
-    let mut last = None;
-    for (weight, name) in wanted {
-        match last {
-            None => {}
-            Some(last) if last == weight => text.push(','),
-            Some(_) => text.push('>'),
-        }
-        // Refused is told from wanted least.
-        text.push_str(if weight == 0 { "!" } else { "" });
-        text.push_str(&name);
-        last = Some(weight);
-    }
-    text
+/// Codings or languages from the most wanted to the unwanted, each with its weight, in lower case. Those wanted alike
+/// stand in the order of the alphabet: in which order they were said means nothing (RFC 9110 §12.4.2). `None` where
+/// one of them is not a name and at most a weight: what the origin makes of that nobody can say.
+fn by_preference(members: &[&str]) -> Option<String> {
+    let wish = |member: &&str| {
+        let (name, weight) = match member.split_once(';') {
+            None => (*member, 1000),
+            Some((name, weight)) => (name.trim_end(), thousandths(weight.trim_start())?),
+        };
+        let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-*_.+".contains(&byte));
+        is_name.then(|| (weight, name.to_ascii_lowercase()))
+    };
+    let mut wishes: Vec<(u16, String)> =
+        members.iter().filter(|member| !member.is_empty()).map(wish).collect::<Option<_>>()?;
+    wishes.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    wishes.dedup();
+    let say = |(weight, name): &(u16, String)| match weight {
+        1000 => name.clone(),
+        // A form that reads as itself: nothing that cannot be read is written so.
+        weight => format!("{name};q=0.{weight:03}"),
+    };
+    Some(wishes.iter().map(say).collect::<Vec<_>>().join(","))
 }
 
-fn thousandths(weight: &str) -> u32 {
-    let (whole, fraction) = weight.trim().split_once('.').unwrap_or((weight.trim(), ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if !matches!(whole, "0" | "1") || fraction.len() > 3 || !digits(fraction) {
-        return 1000;
+/// A weight in thousandths; `None` for what is none (RFC 9110 §12.4.2).
+fn thousandths(parameter: &str) -> Option<u16> {
+    let weight = parameter.strip_prefix(['q', 'Q'])?.strip_prefix('=')?;
+    let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
+    if !matches!(whole, "0" | "1") || fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
     }
-    let fraction: u32 = format!("{fraction:0<3}").parse().unwrap_or(0);
-    (whole.parse::<u32>().unwrap_or(1) * 1000 + fraction).min(1000)
+    let thousandths = whole.parse::<u16>().ok()? * 1000 + format!("{fraction:0<3}").parse::<u16>().ok()?;
+    (thousandths <= 1000).then_some(thousandths)
 }
 
 fn hex(request: &HeaderMap, name: &HeaderName) -> String {
@@ -130,20 +123,23 @@ mod tests {
         for (name, lines, expected) in [
             ("accept-language", &["en, de"][..], "de,en"),
             ("accept-language", &["de", "EN"], "de,en"),
-            ("accept-language", &["fr;q=0.5, de;q=1.0"], "de>fr"),
-            ("accept-language", &["de, fr;q=0.9, *;q=0"], "de>fr>!*"),
+            ("accept-language", &["fr;q=0.5, de;q=1.0"], "de,fr;q=0.500"),
+            ("accept-language", &["de, fr;q=0.9, *;q=0"], "de,fr;q=0.900,*;q=0.000"),
             ("accept-encoding", &["gzip, deflate, br"], "br,deflate,gzip"),
-            ("accept-encoding", &["gzip;q=0.1, br"], "br>gzip"),
-            ("accept-encoding", &["gzip;q=0"], "!gzip"),
-            ("accept-encoding", &["gzip;q=0.001"], "gzip"),
-            ("accept-encoding", &["gzip;Q=0.2;x=1, br ; q=0.3"], "br>gzip"),
+            ("accept-encoding", &["gzip;q=0.1, br"], "br,gzip;q=0.100"),
+            ("accept-encoding", &["gzip;q=0.001"], "gzip;q=0.001"),
+            ("accept-encoding", &["gzip ; Q=0.20, br;q=0.3"], "br;q=0.300,gzip;q=0.200"),
             ("accept-encoding", &["gzip,,gzip"], "gzip"),
             ("accept-encoding", &[""], ""),
-            // A weight that cannot be read is none.
-            ("accept-encoding", &["gzip;q=x, br;q=2, zstd;q=0.0001"], "br,gzip,zstd"),
+            // What cannot be read stays as it was said.
+            ("accept-encoding", &["gzip;q=x, br"], "gzip;q=x,br"),
+            ("accept-language", &["en, de;q=1.5"], "en,de;q=1.5"),
+            ("accept-language", &["DE;q=0.5;x=1"], "DE;q=0.5;x=1"),
         ] {
             assert_eq!(value(name, lines).as_deref(), Some(expected), "{lines:?}");
         }
+        // How much a second wish counts is the origin's to weigh.
+        assert_ne!(value("accept-language", &["fr, en;q=0.9"]), value("accept-language", &["fr, en;q=0.1"]));
     }
 
     #[test]

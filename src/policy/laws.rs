@@ -1,6 +1,7 @@
 //! Laws of caching, held against answers and requests of all kinds. The oracle in here is RFC 9111 said once more,
 //! as plainly as it can be, of facts that have not been through any header.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -38,6 +39,8 @@ struct Says {
     /// Seconds after its Date.
     expires: Option<u64>,
     age: u64,
+    /// Seconds that the answer was on its way.
+    delay: u64,
     swr: Option<u64>,
     sie: Option<u64>,
     no_store: bool,
@@ -54,18 +57,19 @@ fn says() -> impl Strategy<Value = Says> {
     let seconds = || of(0_u64..60);
     let rarely = || proptest::bool::weighted(0.15);
     (
-        (prop::sample::select(vec![200, 204, 299, 404, 500, 599]), 0_u64..40),
+        (prop::sample::select(vec![200, 204, 299, 404, 500, 599]), 0_u64..40, 0_u64..5),
         (seconds(), seconds(), seconds(), of(0_u64..30), of(0_u64..30)),
         (rarely(), rarely(), rarely(), any::<bool>(), rarely(), rarely(), rarely()),
     )
-        .prop_map(|((status, age), (s_maxage, max_age, expires, swr, sie), flags)| {
+        .prop_map(|((status, said_age, delay), (s_maxage, max_age, expires, swr, sie), flags)| {
             let (no_store, private, no_cache, public, must_revalidate, must_understand, authorized) = flags;
             Says {
                 status,
                 s_maxage,
                 max_age,
                 expires,
-                age,
+                age: said_age,
+                delay,
                 swr,
                 sie,
                 no_store,
@@ -130,15 +134,20 @@ impl Says {
         self.s_maxage.or(self.max_age).or(self.expires).unwrap_or(0)
     }
 
+    /// §4.2.3, of an answer whose Date is when it came.
+    fn came_aged(&self) -> u64 {
+        self.age + self.delay
+    }
+
     /// §4.2, §5.2.2.4: so many seconds after it came.
     fn is_fresh(&self, after: u64) -> bool {
-        !self.no_cache && self.lifetime() > self.age + after
+        !self.no_cache && self.lifetime() > self.came_aged() + after
     }
 
     /// Whether it may be served stale within a window (RFC 5861, RFC 9111 §4.2.4).
     fn is_within(&self, window: u64, after: u64) -> bool {
         let lifetime = if self.no_cache { 0 } else { self.lifetime() };
-        !self.must_revalidate && !self.no_cache && lifetime + window > self.age + after
+        !self.must_revalidate && !self.no_cache && lifetime + window > self.came_aged() + after
     }
 
     fn may_serve_error(&self, after: u64) -> bool {
@@ -157,7 +166,7 @@ impl Says {
         if self.authorized {
             sent.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer x"));
         }
-        let at = Exchanged { asked: NOW, answered: NOW };
+        let at = Exchanged { asked: NOW.before(Duration::from_secs(self.delay)), answered: NOW };
         let is_stored = storable::admit(&rule, &sent, status, &headers, &control) == Admission::Store;
         (is_stored, lifetime::lifetime(&rule, status, &headers, &control, at, 1.0))
     }
@@ -224,6 +233,36 @@ fn judge(life: &Lifetime, after: u64) -> Verdict {
     freshness::judge(life, Purged::No, Trust::Full, NOW + Duration::from_secs(after))
 }
 
+/// What is wanted, and how much, in thousandths.
+type Wish = (String, u16);
+type Wishes = Vec<Wish>;
+
+fn wishes() -> impl Strategy<Value = Wishes> {
+    proptest::collection::vec(("[a-c*]", prop::sample::select(vec![0, 1, 9, 10, 100, 900, 1000])), 0..4)
+}
+
+fn say(wishes: &Wishes) -> String {
+    let say = |(name, weight): &Wish| match weight {
+        1000 => name.clone(),
+        weight => format!("{name};q=0.{weight:03}"),
+    };
+    wishes.iter().map(say).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether two requests with these values of two fields select the same variant.
+fn is_shared(
+    names: &[HeaderName; 2],
+    a: &(Option<String>, Option<String>),
+    b: &(Option<String>, Option<String>),
+) -> bool {
+    let request = |(first, second): &(Option<String>, Option<String>)| -> HeaderMap {
+        let sent = names.iter().cloned().zip([first, second]);
+        sent.filter_map(|(name, value)| Some((name, value.as_ref()?.parse().unwrap()))).collect()
+    };
+    let key = Key::of_request(&rule(), "/store/products", None, "", &HeaderMap::new()).unwrap();
+    key.variant(names, &request(a)).text() == key.variant(names, &request(b)).text()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -267,17 +306,23 @@ proptest! {
         a in (of("[ab, ]{0,5}"), of("[ab, ]{0,5}")), b in (of("[ab, ]{0,5}"), of("[ab, ]{0,5}")),
     ) {
         let names = [HeaderName::from_static("bar"), HeaderName::from_static("foo")];
-        let request = |(bar, foo): &(Option<String>, Option<String>)| -> HeaderMap {
-            let sent = names.iter().cloned().zip([bar, foo]);
-            sent.filter_map(|(name, value)| Some((name, value.as_ref()?.parse().unwrap()))).collect()
-        };
         let members = |value: &Option<String>| -> Option<Vec<String>> {
             value.as_ref().map(|value| value.split(',').map(|member| member.trim().to_owned()).collect())
         };
-        let key = Key::of_request(&rule(), "/store/products", None, "", &HeaderMap::new()).unwrap();
-        let is_shared = key.variant(&names, &request(&a)).text() == key.variant(&names, &request(&b)).text();
         let is_same = members(&a.0) == members(&b.0) && members(&a.1) == members(&b.1);
-        prop_assert_eq!(is_shared, is_same);
+        prop_assert_eq!(is_shared(&names, &a, &b), is_same);
+    }
+
+    /// Of languages and codings too: each wanted as much by both. In what order they said it is all that may differ.
+    #[test]
+    fn different_wishes_never_share_a_variant(a in (of(wishes()), of(wishes())), b in (of(wishes()), of(wishes()))) {
+        let names = [header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE];
+        let said = |(coding, language): &(Option<Wishes>, Option<Wishes>)| (coding.as_ref().map(say), language.as_ref().map(say));
+        let meant = |wishes: &Option<Wishes>| -> Option<BTreeSet<Wish>> {
+            wishes.as_ref().map(|wishes| wishes.iter().cloned().collect())
+        };
+        let is_same = meant(&a.0) == meant(&b.0) && meant(&a.1) == meant(&b.1);
+        prop_assert_eq!(is_shared(&names, &said(&a), &said(&b)), is_same, "{:?} {:?}", said(&a), said(&b));
     }
 
     /// No bytes in any field panic, in whatever decides about an answer or a request.

@@ -91,14 +91,13 @@ fn heuristic(
     Some((unchanged / 10).min(HEURISTIC_MAX))
 }
 
-/// RFC 9111 §4.2.3: the larger of the apparent age and the corrected age value.
-fn corrected_age(headers: &HeaderMap, at: Exchanged) -> Duration {
+/// How old an answer was when it came: the larger of the apparent age and the corrected age value (RFC 9111 §4.2.3).
+pub fn corrected_age(headers: &HeaderMap, at: Exchanged) -> Duration {
     let apparent = date(headers, header::DATE).map_or(Duration::ZERO, |made| at.answered.since(made));
     // A Date has whole seconds: what is below one is no age.
     let apparent = if apparent < Duration::from_secs(1) { Duration::ZERO } else { apparent };
-    let said = age(headers);
-    // Our own clock is finer than theirs, but an answer without a word on its age was made while we waited.
-    apparent.max(said + if said.is_zero() { Duration::ZERO } else { at.answered.since(at.asked) })
+    // It may have been made as soon as it was asked for, whether it says an age or none.
+    apparent.max(age(headers) + at.answered.since(at.asked))
 }
 
 /// `Age`: of a list the first member counts, and what is no number is ignored (RFC 9111 §5.1). The number
@@ -296,11 +295,14 @@ mod tests {
 
     #[test]
     fn the_way_here_counts_as_age() {
-        let headers = map(&[("cache-control", "max-age=60"), ("age", "5")]);
-        let control = CacheControl::effective(&headers);
         let at = Exchanged { asked: NOW, answered: NOW + seconds(3) };
-        let life = lifetime(&origin_rule(), StatusCode::OK, &headers, &control, at, 1.0);
-        assert_eq!(life.fresh_until.since(at.answered), seconds(52));
+        for (age, left) in [(Some("5"), 52), (Some("0"), 57), (Some("x"), 57), (None, 57)] {
+            let mut headers = map(&[("cache-control", "max-age=60")]);
+            headers.extend(age.map(|age| (header::AGE, age.parse().unwrap())));
+            let control = CacheControl::effective(&headers);
+            let life = lifetime(&origin_rule(), StatusCode::OK, &headers, &control, at, 1.0);
+            assert_eq!(life.fresh_until.since(at.answered), seconds(left), "{age:?}");
+        }
     }
 
     #[test]

@@ -200,6 +200,7 @@ impl Fill {
             once.get_or_insert(ShareOnce::NoLifetime);
         }
         let lasts = once.is_none() && !is_failure;
+        let length = exchange::content_length(head.status, &body);
         let compression = self.encoder.compression();
         let is_encodable = lasts && compression.suits(&job.rule, head.status, &head.headers, &control, body.len());
         let own_etag = examined.own_etag.filter(|_| lasts);
@@ -208,7 +209,7 @@ impl Fill {
         let entry = Arc::new(Entry {
             key: key.text().into(),
             status: head.status,
-            fields: exchange::stored_fields(&job.rule, head.headers, &body, tag_fields, now, lasts, is_encodable),
+            fields: exchange::stored_fields(&job.rule, head.headers, length, tag_fields, now, lasts, is_encodable),
             body,
             tags,
             lifetime,
@@ -247,6 +248,7 @@ impl Fill {
         let status = previous.status;
         let exchanged = Exchanged { asked: began.at, answered: now };
         // What a 304 leaves out stands as it was stored: the origin's old word may be gone, but the times that
+        let length = exchange::content_length(status, &previous.body);
         // followed from it are known.
         let says_nothing = !fresh.contains_key(header::CACHE_CONTROL);
         let lifetime = if job.rule.policy == Policy::Origin && job.rule.cache_control.is_some() && says_nothing {
@@ -259,7 +261,7 @@ impl Fill {
             key: job.stored_under(&headers).text().into(),
             status,
             lifetime,
-            fields: exchange::stored_fields(&job.rule, headers, &previous.body, tag_fields, now, true, is_encodable),
+            fields: exchange::stored_fields(&job.rule, headers, length, tag_fields, now, true, is_encodable),
             body: previous.body.clone(),
             tags: previous.tags.clone(),
             as_of: began.as_of,

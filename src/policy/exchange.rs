@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 
 use super::entry::Entry;
 use super::fields::Fields;
@@ -112,11 +112,11 @@ fn is_strong(headers: &HeaderMap) -> bool {
 
 /// Turns an origin's fields (hop-by-hop ones gone) into those that are stored and sent. The rule's
 /// `Cache-Control` is for what `lasts`: an error, or what the route does not expect, keeps the origin's. A body
-/// `is_encodable` that may be sent in our encodings.
+/// `is_encodable` that may be sent in our encodings; its `length` in bytes is that of [`content_length`].
 pub fn stored_fields(
     rule: &Rule,
     mut headers: HeaderMap,
-    body: &Bytes,
+    length: Option<usize>,
     tag_fields: HeaderMap,
     now: Timestamp,
     lasts: bool,
@@ -129,7 +129,8 @@ pub fn stored_fields(
     if !rule.trust.cookies {
         headers.remove(header::SET_COOKIE);
     }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.remove(header::CONTENT_LENGTH);
+    headers.extend(length.map(|length| (header::CONTENT_LENGTH, HeaderValue::from(length))));
     if !headers.contains_key(header::DATE)
         && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(now.to_system_time()))
     {
@@ -151,6 +152,11 @@ pub fn stored_fields(
 }
 
 /// Says that answers vary by a request field, unless that is said already.
+/// The length that an answer says; none with a status that has no content (RFC 9110 §8.6).
+pub fn content_length(status: StatusCode, body: &Bytes) -> Option<usize> {
+    (status != StatusCode::NO_CONTENT).then_some(body.len())
+}
+
 fn vary_by(headers: &mut HeaderMap, field: &str) {
     let names_it = |value: &HeaderValue| {
         value.to_str().is_ok_and(|value| value.split(',').any(|name| name.trim().eq_ignore_ascii_case(field)))
@@ -246,7 +252,6 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_what_every_client_may_see() {
-        let body = Bytes::from_static(b"{}");
         let origin = map(&[
             ("surrogate-key", "a"),
             ("age", "5"),
@@ -254,7 +259,7 @@ mod tests {
             ("x-a", "1"),
             ("x-a", "2"),
         ]);
-        let stored = stored_fields(&rule(), origin, &body, HeaderMap::new(), Timestamp::default(), true, false);
+        let stored = stored_fields(&rule(), origin, Some(2), HeaderMap::new(), Timestamp::default(), true, false);
         let expected = map(&[
             ("content-type", "application/json"),
             ("x-a", "1"),
@@ -269,7 +274,7 @@ mod tests {
     fn what_may_be_sent_encoded_varies_by_what_the_client_takes() {
         let varies = |origin: &[(&str, &str)]| {
             let stored =
-                stored_fields(&rule(), map(origin), &Bytes::new(), HeaderMap::new(), Timestamp::default(), true, true)
+                stored_fields(&rule(), map(origin), Some(0), HeaderMap::new(), Timestamp::default(), true, true)
                     .to_map();
             assert!(!stored.contains_key("content-encoding"));
             let values: Vec<_> =
@@ -286,7 +291,7 @@ mod tests {
         let mut rule = rule();
         rule.cors = crate::policy::cors::Cors::new(["https://a"]).map(Into::into);
         let origin = map(&[("access-control-allow-origin", "https://a"), ("date", "x")]);
-        let stored = stored_fields(&rule, origin, &Bytes::new(), HeaderMap::new(), Timestamp::default(), true, false);
+        let stored = stored_fields(&rule, origin, Some(0), HeaderMap::new(), Timestamp::default(), true, false);
         assert_eq!(stored.to_map(), map(&[("date", "x"), ("content-length", "0"), ("vary", "Origin")]));
     }
 

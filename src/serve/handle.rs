@@ -24,7 +24,7 @@ use crate::policy::entry::Entry;
 use crate::policy::forms::{Choice, Form};
 use crate::policy::freshness::{ExpiredReason, StaleReason, Verdict};
 use crate::policy::invalidation;
-use crate::policy::key::{self, Key};
+use crate::policy::key::{self, Key, KeyHash};
 use crate::policy::outcome::Outcome;
 use crate::policy::plain::PlainHead;
 use crate::policy::position;
@@ -209,9 +209,10 @@ impl Server {
             (None, true) => Fwd::VaryMiss,
             (None, false) => Fwd::UriMiss,
         };
+        let hash = wanted.hash();
         match self.fill.once(wanted.clone(), previous, &peer.interim).await {
             Filled::Landed { landed: Landed::Entry { entry, source, stored, .. }, collapsed } => {
-                let said = Said::filled(source, fwd, stored, collapsed);
+                let said = Said::filled(source, fwd, stored, collapsed).with_key(KeyHash::of(&entry.key));
                 let verdict = self.fill.judge(&entry, self.clock.now());
                 let said = if self.fill.is_purged(&entry) { said.overtaken() } else { said };
                 let said = if expired == Some(ExpiredReason::Blind) { said.because("blind") } else { said };
@@ -223,9 +224,10 @@ impl Server {
             }
             Filled::Landed { landed: Landed::Failed { failure, previous }, .. } => match &previous {
                 Some(entry) if self.fill.usable_on_error(entry, self.clock.now()) => {
-                    self.serve(&asks, entry, Said::new(Outcome::StaleError).forwarded(Fwd::Stale).failed(&failure))
+                    let said = Said::new(Outcome::StaleError).forwarded(Fwd::Stale).with_key(hash);
+                    self.serve(&asks, entry, said.failed(&failure))
                 }
-                _ => self.failed(&asks, &failure, Some(fwd)),
+                _ => self.failed(&asks, &failure, Some((fwd, hash))),
             },
             Filled::Landed { landed: Landed::Unshareable(_), .. } => {
                 self.pass(Some(rule), request, peer, PassReason::Unshareable).await
@@ -236,7 +238,11 @@ impl Server {
                 if let Some(cors) = &rule.cors {
                     cors.apply(request.headers().get(header::ORIGIN), response.headers_mut());
                 }
-                let said = Said::new(Outcome::Miss).because(why.as_str()).forwarded(fwd).passed(response.status());
+                let said = Said::new(Outcome::Miss)
+                    .because(why.as_str())
+                    .forwarded(fwd)
+                    .with_status(response.status())
+                    .with_key(hash);
                 (said, if asks.head { respond::without_body(response) } else { response })
             }
             Filled::Overtaken => self.pass(Some(rule), request, peer, PassReason::Overtaken).await,
@@ -288,10 +294,10 @@ impl Server {
         }
     }
 
-    /// No answer. `fwd` says why the origin was asked; in the back-off it was not.
-    fn failed(&self, asks: &Asks<'_>, failure: &Failure, fwd: Option<Fwd>) -> (Said, Response<Body>) {
+    /// No answer. `asked` says why the origin was asked, and for which key; in the back-off it was not.
+    fn failed(&self, asks: &Asks<'_>, failure: &Failure, asked: Option<(Fwd, KeyHash)>) -> (Said, Response<Body>) {
         let said = Said::new(Outcome::Failed).failed(failure);
-        let said = fwd.map_or(said, |fwd| said.forwarded(fwd));
+        let said = asked.map_or(said, |(fwd, key)| said.forwarded(fwd).with_key(key));
         match &failure.answer {
             Some(answer) => {
                 let (_, response) = self.serve(asks, answer, said);
@@ -317,7 +323,7 @@ impl Server {
             self.forward.send(rule.map(|rule| &**rule), request, peer).await
         };
         match sent {
-            Ok(response) => (said.passed(response.status()), response),
+            Ok(response) => (said.with_status(response.status()), response),
             Err(error) => {
                 let said = Said::new(Outcome::Failed).because(error.reason()).forwarded(fwd);
                 if error.is_client_fault() {

@@ -14,6 +14,7 @@ use crate::policy::entry::Entry;
 use crate::policy::etag;
 use crate::policy::exchange::CACHE_STATUS;
 use crate::policy::forms::{Choice, Form};
+use crate::policy::key::KeyHash;
 use crate::policy::outcome::Outcome;
 use crate::policy::route::Rule;
 use crate::policy::time::Timestamp;
@@ -60,9 +61,9 @@ pub struct Said {
     fwd: Option<Fwd>,
     stored: bool,
     collapsed: bool,
-    passed: bool,
     overtaken: bool,
     ttl: Option<u64>,
+    key: Option<KeyHash>,
 }
 
 impl Said {
@@ -75,9 +76,9 @@ impl Said {
             fwd: None,
             stored: false,
             collapsed: false,
-            passed: false,
             overtaken: false,
             ttl: None,
+            key: None,
         }
     }
 
@@ -115,13 +116,6 @@ impl Said {
         self
     }
 
-    /// The origin's answer goes on to one client as it is.
-    #[must_use]
-    pub fn passed(mut self, status: StatusCode) -> Self {
-        self.passed = true;
-        self.with_status(status)
-    }
-
     /// Adds the origin's status.
     #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> Self {
@@ -141,6 +135,13 @@ impl Said {
     pub fn failed(mut self, failure: &Failure) -> Self {
         self.origin_status = failure.origin_status;
         self.because(failure.reason)
+    }
+
+    /// Adds the key that the origin was asked for.
+    #[must_use]
+    pub fn with_key(mut self, key: KeyHash) -> Self {
+        self.key = Some(key);
+        self
     }
 
     /// Adds the time that the entry stays fresh.
@@ -191,6 +192,10 @@ impl Said {
         if self.collapsed && self.fwd.is_some() {
             member.push_str("; collapsed");
         }
+        if let (Some(_), Some(key)) = (self.fwd, self.key) {
+            // The first digits of the name that the log gives it.
+            member.push_str(&format!("; key=\"{:016x}\"", key.as_u128() >> 64));
+        }
         member.push_str("; detail=");
         member.push_str(self.outcome.as_str());
         if let Some(reason) = self.reason {
@@ -212,6 +217,11 @@ static LIFETIMES: [HeaderName; 6] = [
     HeaderName::from_static("surrogate-control"),
     HeaderName::from_static("x-accel-expires"),
 ];
+
+/// Digests of what is sent: those of the whole are not a part's (RFC 9530 §2, RFC 2616 §14.15). `Repr-Digest` is of
+/// the whole whatever is sent of it.
+static CONTENT_DIGESTS: [HeaderName; 2] =
+    [HeaderName::from_static("content-digest"), HeaderName::from_static("content-md5")];
 
 /// What a request asks of an entry.
 #[derive(Clone, Copy, Debug)]
@@ -293,6 +303,9 @@ pub fn entry(
             (StatusCode::NOT_MODIFIED, Bytes::new())
         }
         Selected::Part(range) => {
+            for name in &CONTENT_DIGESTS {
+                headers.remove(name);
+            }
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.len()));
             headers.insert(header::CONTENT_RANGE, text(&format!("bytes {}-{}/{length}", range.start, range.end - 1)));
             (StatusCode::PARTIAL_CONTENT, entry.body.slice(range))
@@ -301,6 +314,8 @@ pub fn entry(
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
             headers.insert(header::CONTENT_RANGE, text(&format!("bytes */{length}")));
             headers.remove(header::CONTENT_TYPE);
+            // It answers this range alone: the lifetime is that of the whole.
+            shorten(&mut headers, HeaderValue::from_static("no-store"));
             (StatusCode::RANGE_NOT_SATISFIABLE, Bytes::new())
         }
     };
@@ -351,15 +366,10 @@ pub fn without_body(response: Response<Body>) -> Response<Body> {
     response.map(|_| Body::Empty)
 }
 
-/// Says in the answer what became of the request. On what another cache behind us has answered, our
-/// word stands last (RFC 9211 §2); a stored answer has its place ready.
+/// Says in the answer what became of the request. On what another cache behind us has answered, now or when it
+/// was stored, our word stands last (RFC 9211 §2).
 pub fn finish(mut response: Response<Body>, said: &Said) -> Response<Body> {
-    let status = said.cache_status();
-    if said.passed {
-        response.headers_mut().append(CACHE_STATUS, status);
-    } else {
-        response.headers_mut().insert(CACHE_STATUS, status);
-    }
+    response.headers_mut().append(CACHE_STATUS, said.cache_status());
     response
 }
 
@@ -456,4 +466,13 @@ mod tests {
             assert_eq!(said.cache_status(), expected);
         }
     }
+        let key = KeyHash::of(b"a");
+        let miss = Said::filled(origin(200), Fwd::UriMiss, true, false).with_key(key);
+        let name: String = key.to_string().chars().take(16).collect();
+        assert_eq!(
+            miss.cache_status(),
+            format!("endcap; fwd=uri-miss; fwd-status=200; stored; key=\"{name}\"; detail=miss")
+        );
+        let found = Said::filled(Source::L2, Fwd::UriMiss, true, false).with_key(key);
+        assert_eq!(found.cache_status(), "endcap; hit; detail=hit_l2", "nothing went on");
 }

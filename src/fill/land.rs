@@ -101,7 +101,7 @@ impl Fill {
         let began = Began { as_of: self.purges.applied(), at: self.clock.now() };
         let view = job.key.view().expect("a key that a request was given can be read");
         let Some(mut request) = exchange::fill_request(&view, &job.forwarded, job.previous.as_deref()) else {
-            return Err(self.failed(job, began.as_of, StatusCode::BAD_GATEWAY, "fill_request", None));
+            return Err(self.failed(job, began.as_of, StatusCode::BAD_GATEWAY, "fill_request", None, None));
         };
         request.extensions_mut().insert(job.interim.clone());
         let outcome = self.origin.send(request.map(|()| Body::Empty), Purpose::Fill).await;
@@ -116,17 +116,10 @@ impl Fill {
         let (mut head, body) = answer.into_parts();
         hop_by_hop::strip_response(&mut head.headers, false);
         match (head.status, &job.previous) {
-            (StatusCode::NOT_MODIFIED, Some(previous)) => {
-                let control = control(&job.rule, &head.headers);
-                return match storable::admit(&job.rule, &job.forwarded, previous.status, &head.headers, &control) {
-                    // What was for all has become somebody's own. A 304 has no body to give: each asks for itself.
-                    Admission::Own(why) => self.unshareable(job, began.as_of, why, head, None, None),
-                    Admission::Store | Admission::ShareOnce(_) => self.renew(job, began, previous, &head.headers),
-                };
-            }
+            (StatusCode::NOT_MODIFIED, Some(previous)) => return self.renew(job, began, previous, head),
             // Nobody asked for these.
             (StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) => {
-                return self.failed(job, began.as_of, StatusCode::BAD_GATEWAY, "upstream_status", None);
+                return self.failed(job, began.as_of, StatusCode::BAD_GATEWAY, "upstream_status", None, None);
             }
             _ => {}
         }
@@ -138,14 +131,16 @@ impl Fill {
         let lifetime = lifetime::lifetime(&job.rule, head.status, &head.headers, &control, exchanged, stretch);
         // By the book an error is an answer like any, unless something stored before can still serve.
         let is_answer = job.rule.trust.errors && !self.has_better(job, now);
-        // Told to slow down is no answer either: what is stored is better.
-        let is_failure = (head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS)
+        // Told to slow down is no answer either, what is stored is better; but by the book only a 5xx is that
+        // (RFC 9111 §4.3.3, RFC 5861 §4).
+        let slows_down = head.status == StatusCode::TOO_MANY_REQUESTS && job.rule.policy != Policy::Origin;
+        let is_failure = (head.status.is_server_error() || slows_down)
             && !(is_answer && admission == Admission::Store && lifetime.is_useful(now));
         let is_own = !is_answer && matches!(admission, Admission::Own(_));
         if is_failure && (is_own || !self.fits(body.framing())) {
             // Error pages are marked `no-store`, or given a balancer's cookie, more often than not. What
             // they say is nobody else's, but that the origin failed is everybody's.
-            return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, None);
+            return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, None, None);
         }
         let mut once = match admission {
             Admission::Own(why) => {
@@ -167,7 +162,7 @@ impl Fill {
         let (body, _share) = match read(body, self.settings.object_max, &self.budget).await {
             Ok(Read::Whole(body, share)) => (body, share),
             Ok(Read::Streams(..)) if is_failure => {
-                return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, None);
+                return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, None, None);
             }
             Ok(Read::Streams(why, body)) => return self.unshareable(job, began.as_of, why, head, body, own),
             Err(error) => return self.origin_failed(job, began.as_of, &error),
@@ -200,12 +195,12 @@ impl Fill {
             once.get_or_insert(ShareOnce::NoLifetime);
         }
         let lasts = once.is_none() && !is_failure;
-        let length = exchange::content_length(head.status, &body);
         let compression = self.encoder.compression();
         let is_encodable = lasts && compression.suits(&job.rule, head.status, &head.headers, &control, body.len());
         let own_etag = examined.own_etag.filter(|_| lasts);
         let has_own_etag = own_etag.is_some();
         head.headers.extend(own_etag.map(|etag| (header::ETAG, etag)));
+        let length = exchange::content_length(head.status, &body);
         let entry = Arc::new(Entry {
             key: key.text().into(),
             status: head.status,
@@ -222,40 +217,47 @@ impl Fill {
             forms: examined.same.filter(|_| is_encodable).map(|same| same.forms.carried()).unwrap_or_default(),
         });
         if is_failure {
-            return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, Some(entry));
+            let own = storable::alone(&job.rule, &job.forwarded, &control, false);
+            return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, Some(entry), own);
         }
         if let Some(why) = once {
             self.metrics.not_stored(why.as_str());
             // What was stored before is no longer what the origin says.
             self.remove(&job.key);
-            return Landed::Entry { entry, source: Source::Origin(head.status), stored: false, own: None };
+            let own = storable::alone(&job.rule, &job.forwarded, &control, false);
+            return Landed::Entry { entry, source: Source::Origin(head.status), stored: false, own };
         }
         self.store(job, entry, head.status, &control)
     }
 
     /// A 304: the body stands, as of when it was asked about, not later.
-    fn renew(&self, job: &Job, began: Began, previous: &Entry, fresh: &HeaderMap) -> Landed {
+    fn renew(&self, job: &Job, began: Began, previous: &Entry, head: http::response::Parts) -> Landed {
         let now = self.clock.now();
+        let fresh = &head.headers;
         let stored = previous.fields.to_map();
         let tag_fields = surrogate::kept(&job.rule, &stored);
         let mut headers = exchange::renewed_headers(&job.rule, &stored, fresh);
-        // Where the rule's own Cache-Control is stored, only what is said now is the origin's.
-        let control = control(&job.rule, if job.rule.cache_control.is_some() { fresh } else { &headers });
+        let words = exchange::origin_words(&job.rule, &headers, fresh);
+        let control = control(&job.rule, &words);
+        if let Admission::Own(why) = storable::admit(&job.rule, &job.forwarded, previous.status, fresh, &control) {
+            // What was for all has become somebody's own. A 304 has no body to give: each asks for itself.
+            return self.unshareable(job, began.as_of, why, head, None, None);
+        }
         for name in &control.no_cache_fields {
             headers.remove(name);
         }
         let is_encodable = previous.is_encodable && !control.no_transform;
         let status = previous.status;
+        let length = exchange::content_length(status, &previous.body);
         let exchanged = Exchanged { asked: began.at, answered: now };
         // What a 304 leaves out stands as it was stored: the origin's old word may be gone, but the times that
-        let length = exchange::content_length(status, &previous.body);
         // followed from it are known.
-        let says_nothing = !fresh.contains_key(header::CACHE_CONTROL);
-        let lifetime = if job.rule.policy == Policy::Origin && job.rule.cache_control.is_some() && says_nothing {
-            previous.lifetime.renewed(now)
+        let is_word_gone = job.rule.policy == Policy::Origin && job.rule.cache_control.is_some();
+        let lifetime = if is_word_gone && !exchange::tells_lifetime(&words, fresh) {
+            previous.lifetime.renewed(now.before(lifetime::corrected_age(&words, exchanged)))
         } else {
             let stretch = self.stretch(&job.key, began);
-            lifetime::lifetime(&job.rule, status, &headers, &control, exchanged, stretch)
+            lifetime::lifetime(&job.rule, status, &words, &control, exchanged, stretch)
         };
         let entry = Arc::new(Entry {
             key: job.stored_under(&headers).text().into(),
@@ -279,13 +281,13 @@ impl Fill {
     /// when the origin fails; never as fresh.
     fn store(&self, job: &Job, entry: Arc<Entry>, fill_status: StatusCode, control: &CacheControl) -> Landed {
         let source = Source::Origin(fill_status);
+        let is_reusable = entry.lifetime.needs_no_word(self.clock.now());
+        let own = storable::alone(&job.rule, &job.forwarded, control, is_reusable);
         if self.purges.check(&entry) == Purged::Deleted {
             self.remove(&job.key);
-            return Landed::Entry { entry, source, stored: false, own: None };
+            return Landed::Entry { entry, source, stored: false, own };
         }
         self.keep(job, &entry);
-        // What must be asked about before each use answers nobody but who asked.
-        let own = control.no_cache.then_some(Unshareable::NoCache);
         Landed::Entry { entry, source, stored: true, own }
     }
 

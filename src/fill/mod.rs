@@ -89,9 +89,20 @@ pub struct Failure {
     pub origin_status: Option<StatusCode>,
     /// The origin's own answer, where it gave one (5xx).
     pub answer: Option<Arc<Entry>>,
+    /// Why nobody but who asked may have that answer. That the origin failed is everybody's.
+    pub own: Option<Unshareable>,
 }
 
 impl Failure {
+    /// What those may know who did not ask.
+    pub fn for_others(self: &Arc<Self>) -> Arc<Self> {
+        if self.own.is_none() {
+            return Arc::clone(self);
+        }
+        let Self { status, reason, origin_status, .. } = **self;
+        Arc::new(Self { status, reason, origin_status, answer: None, own: None })
+    }
+
     /// Memory that it holds, in bytes.
     pub fn weight(&self) -> usize {
         self.answer.as_deref().map_or(0, Entry::weight)
@@ -320,6 +331,14 @@ impl Fill {
                 }
                 Some(Landed::Entry { own: Some(why), .. }) if collapsed => {
                     return Filled::Landed { landed: Landed::Unshareable(why), collapsed };
+                }
+                Some(Landed::Failed { failure, previous }) if collapsed => {
+                    let landed = match failure.own {
+                        // By the book an error is an answer like any.
+                        Some(why) if wanted.rule.trust.errors => Landed::Unshareable(why),
+                        Some(_) | None => Landed::Failed { failure: failure.for_others(), previous },
+                    };
+                    return Filled::Landed { landed, collapsed };
                 }
                 Some(landed) if !collapsed || self.good_for(&landed, joined) => {
                     return Filled::Landed { landed, collapsed };

@@ -39,7 +39,7 @@ impl Fill {
             // A refresh that brings nothing for all takes nothing away: stale stays usable in its window.
             Some(previous) if !matches!(self.judge(previous, now), Verdict::Expired(_)) => {
                 let (status, reason) = (StatusCode::BAD_GATEWAY, why.as_str());
-                let failure = Arc::new(Failure { status, reason, origin_status: None, answer: None });
+                let failure = Arc::new(Failure { status, reason, origin_status: None, answer: None, own: None });
                 let previous = Some(Arc::clone(previous));
                 Slot::Failed(Arc::new(BackOff::new(now, self.settings.error_ttl, as_of, failure, previous)))
             }
@@ -59,6 +59,7 @@ impl Fill {
             | Unshareable::Private
             | Unshareable::NoStore
             | Unshareable::NoCache
+            | Unshareable::NotFresh
             | Unshareable::TooLarge
             | Unshareable::InFlight
             | Unshareable::Unframed => {
@@ -74,11 +75,12 @@ impl Fill {
 
     pub(super) fn origin_failed(&self, job: &Job, as_of: PurgeSeq, error: &OriginError) -> Landed {
         tracing::debug!(route = %job.rule.name, key = %job.key.hash(), error = error as &dyn std::error::Error, "fill failed");
-        self.failed(job, as_of, error.status(), error.reason(), None)
+        self.failed(job, as_of, error.status(), error.reason(), None, None)
     }
 
     /// No answer, or the origin's own error. It is remembered for a moment, so that a dead origin is
-    /// not asked for each request; a previous entry stays beside it for stale-if-error.
+    /// not asked for each request; a previous entry stays beside it for stale-if-error. `own` says why nobody but
+    /// who asked may have the `answer`.
     pub(super) fn failed(
         &self,
         job: &Job,
@@ -86,16 +88,17 @@ impl Fill {
         status: StatusCode,
         reason: &'static str,
         answer: Option<Arc<Entry>>,
+        own: Option<Unshareable>,
     ) -> Landed {
         let origin_status = (reason == ORIGIN_STATUS).then_some(status);
         // What the origin's own word decides is shared with those who wait, and with nobody after them.
         let is_by_the_book = job.rule.trust.errors && answer.is_some();
-        let failure = Arc::new(Failure { status, reason, origin_status, answer });
+        let failure = Arc::new(Failure { status, reason, origin_status, answer, own });
         if is_by_the_book {
             return Landed::Failed { failure, previous: job.previous.clone() };
         }
         let (now, previous) = (self.clock.now(), job.previous.clone());
-        let back_off = BackOff::new(now, self.settings.error_ttl, as_of, Arc::clone(&failure), previous.clone());
+        let back_off = BackOff::new(now, self.settings.error_ttl, as_of, failure.for_others(), previous.clone());
         self.l1.put(&job.key, Slot::Failed(Arc::new(back_off)));
         Landed::Failed { failure, previous }
     }

@@ -31,12 +31,17 @@ impl Lifetime {
         self.ends() > now
     }
 
-    /// The same times, counted anew from `now`.
+    /// Whether a request may be given it without a word of the origin: fresh, or stale while that is asked.
+    pub fn needs_no_word(&self, now: Timestamp) -> bool {
+        self.fresh_until.max(self.swr_until) > now
+    }
+
+    /// The same times, counted anew from when the answer that renews it was made.
     #[must_use]
-    pub fn renewed(&self, now: Timestamp) -> Self {
-        let after = |time: Timestamp| now + time.since(self.born);
+    pub fn renewed(&self, born: Timestamp) -> Self {
+        let after = |time: Timestamp| born + time.since(self.born);
         Self {
-            born: now,
+            born,
             fresh_until: after(self.fresh_until),
             swr_until: after(self.swr_until),
             sie_until: after(self.sie_until),

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 
+use super::cache_control::CacheControl;
 use super::entry::Entry;
 use super::fields::Fields;
 use super::hop_by_hop;
@@ -151,12 +152,12 @@ pub fn stored_fields(
     Fields::from(&headers)
 }
 
-/// Says that answers vary by a request field, unless that is said already.
 /// The length that an answer says; none with a status that has no content (RFC 9110 §8.6).
 pub fn content_length(status: StatusCode, body: &Bytes) -> Option<usize> {
     (status != StatusCode::NO_CONTENT).then_some(body.len())
 }
 
+/// Says that answers vary by a request field, unless that is said already.
 fn vary_by(headers: &mut HeaderMap, field: &str) {
     let names_it = |value: &HeaderValue| {
         value.to_str().is_ok_and(|value| value.split(',').any(|name| name.trim().eq_ignore_ascii_case(field)))
@@ -195,6 +196,24 @@ pub fn renewed_headers(rule: &Rule, stored: &HeaderMap, fresh: &HeaderMap) -> He
         headers.remove(header::DATE);
     }
     headers
+}
+
+/// The `renewed` fields as the origin means them: where the rule's own `Cache-Control` stands among them, the origin's
+/// is what it says now.
+pub fn origin_words(rule: &Rule, renewed: &HeaderMap, fresh: &HeaderMap) -> HeaderMap {
+    let mut words = renewed.clone();
+    if rule.cache_control.is_some() {
+        words.remove(header::CACHE_CONTROL);
+        words.extend(fresh.get_all(header::CACHE_CONTROL).iter().map(|value| (header::CACHE_CONTROL, value.clone())));
+    }
+    words
+}
+
+/// Whether a 304 tells how long what it renews is good: in its own words, or by the targeted field that is stored and
+/// goes before them (RFC 9213 §2.2).
+pub fn tells_lifetime(words: &HeaderMap, fresh: &HeaderMap) -> bool {
+    let says = |name| fresh.contains_key(name);
+    says(header::CACHE_CONTROL) || says(header::EXPIRES) || CacheControl::parse_targeted(words).is_some()
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub enum Unshareable {
     NoStore,
     /// `Cache-Control: no-cache`, on a route whose rule decides: it would have to be asked for each time anyway.
     NoCache,
+    /// The fill told the origin more of its client than the key holds, and the answer may not be used again.
+    NotFresh,
     /// `Vary: *`, or by more fields than variants are kept apart by.
     VaryStar,
     /// It varies by a header that is not in the key.
@@ -39,11 +41,12 @@ pub enum Unshareable {
 
 impl Unshareable {
     /// All reasons, for the metrics.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::SetCookie,
         Self::Private,
         Self::NoStore,
         Self::NoCache,
+        Self::NotFresh,
         Self::VaryStar,
         Self::Vary,
         Self::Authorization,
@@ -60,6 +63,7 @@ impl Unshareable {
             Self::Private => "response_private",
             Self::NoStore => "response_no_store",
             Self::NoCache => "response_no_cache",
+            Self::NotFresh => "response_not_fresh",
             Self::VaryStar => "vary_star",
             Self::Vary => "vary",
             Self::Authorization => "authorization",
@@ -161,6 +165,17 @@ pub fn admit(
         said.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(expected)
     });
     if expected { Admission::Store } else { Admission::ShareOnce(ShareOnce::ContentType) }
+}
+
+/// Why those who waited may not have an answer that is stored or shared all the same: what must be asked about before
+/// each use is for nobody but who asked. By the book so is what no later request could be given as it is (RFC 9111 §4),
+/// where the fill told the origin more than the key holds: nothing says then that the answer is not by that.
+pub fn alone(rule: &Rule, forwarded: &HeaderMap, control: &CacheControl, is_reusable: bool) -> Option<Unshareable> {
+    if control.no_cache {
+        return Some(Unshareable::NoCache);
+    }
+    let told_more = rule.policy == Policy::Origin && !forwarded.is_empty();
+    (told_more && !is_reusable).then_some(Unshareable::NotFresh)
 }
 
 /// The statuses of RFC 9110 §15 whose caching we know: all final ones but 206 and 304.

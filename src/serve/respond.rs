@@ -412,6 +412,7 @@ mod tests {
             reason: "upstream_timeout",
             origin_status: status.map(|status| StatusCode::from_u16(status).unwrap()),
             answer: None,
+            own: None,
         };
         let with_ttl = |ttl| Said { ttl: Some(ttl), ..Said::new(Outcome::Hit) };
         for (said, expected) in [
@@ -465,7 +466,6 @@ mod tests {
         ] {
             assert_eq!(said.cache_status(), expected);
         }
-    }
         let key = KeyHash::of(b"a");
         let miss = Said::filled(origin(200), Fwd::UriMiss, true, false).with_key(key);
         let name: String = key.to_string().chars().take(16).collect();
@@ -475,4 +475,5 @@ mod tests {
         );
         let found = Said::filled(Source::L2, Fwd::UriMiss, true, false).with_key(key);
         assert_eq!(found.cache_status(), "endcap; hit; detail=hit_l2", "nothing went on");
+    }
 }

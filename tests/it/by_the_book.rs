@@ -24,8 +24,16 @@ async fn each_variant_is_kept_in_both_tiers_of_every_node() {
         until("it is shared", async || stage.status(node).await["shared"]["writes_under_way"] == 0).await;
         reply.field("cache-status")
     };
-    assert_eq!(ask(0, "de").await, "endcap; fwd=uri-miss; fwd-status=200; stored; detail=miss");
-    assert_eq!(ask(0, "fr").await, "endcap; fwd=vary-miss; fwd-status=200; stored; detail=miss");
+    let keys = [ask(0, "de").await, ask(0, "fr").await].map(|said| {
+        let (before, after) = said.split_once("; key=\"").unwrap();
+        let (key, after) = after.split_once('"').unwrap();
+        (before.to_owned(), key.to_owned(), after.to_owned())
+    });
+    for ((before, key, after), fwd) in keys.iter().zip(["uri-miss", "vary-miss"]) {
+        assert_eq!(*before, format!("endcap; fwd={fwd}; fwd-status=200; stored"));
+        assert!(after == "; detail=miss" && key.len() == 16 && key.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+    assert_ne!(keys[0].1, keys[1].1, "each variant has its own");
     for language in ["de", "fr"] {
         assert_eq!(ask(0, language).await, "endcap; hit; ttl=60; detail=hit");
     }
@@ -233,6 +241,116 @@ async fn a_rules_own_cache_control_does_not_lose_the_origins_at_a_304() {
     assert_eq!((again.detail(), again.field("cache-control")), ("hit".to_owned(), "no-cache".to_owned()));
     stage.advance_secs(2);
     assert_eq!(stage.get("/a").await.detail(), "renewed");
+}
+
+/// What a 304 says of its lifetime counts, and what it leaves out stands.
+#[tokio::test]
+async fn a_304_says_how_long_it_is_good_where_the_rule_has_its_own_cache_control() {
+    let stage = Stage::new()
+        .config("[route.things]\npaths = [\"/{path*}\"]\npolicy = \"origin\"\nkey = \"url\"\ncache_control = \"no-cache\"\n")
+        .start()
+        .await;
+    let (cc, cdn) = ("cache-control: max-age=10\r\n", "cdn-cache-control: max-age=10\r\n");
+    for (n, (stored, fresh, seconds, why)) in [
+        (cc, "", 10, "nothing: as before"),
+        (cc, "cache-control: max-age=20\r\n", 20, "its own"),
+        (cc, "cdn-cache-control: max-age=20\r\n", 20, "a targeted one"),
+        (cc, "cdn-cache-control: max-age=20\r\ncache-control: max-age=5\r\n", 20, "that goes before"),
+        (cc, "date: Thu, 01 Jan 2099 00:00:00 GMT\r\nexpires: Thu, 01 Jan 2099 00:00:20 GMT\r\n", 20, "Expires"),
+        (cc, "age: 4\r\n", 6, "it was made a while ago"),
+        (cdn, "", 10, "nothing: as before"),
+        (cdn, "cache-control: max-age=5\r\n", 10, "the stored targeted field goes before it"),
+        (cdn, "cache-control: no-store\r\n", 10, "likewise"),
+        (cdn, "age: 4\r\n", 6, "it was made a while ago"),
+        (cdn, "cdn-cache-control: max-age=20\r\n", 20, "its own"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/{n}");
+        let head = "content-type: application/json\r\ncontent-length: 1\r\netag: \"1\"\r\n";
+        stage.origin.answer(&path, Answer::raw(format!("HTTP/1.1 200 OK\r\n{head}{stored}\r\n1")));
+        assert_eq!(stage.get(&path).await.detail(), "miss");
+        stage.advance_secs(11);
+        stage.origin.answer(&path, Answer::raw(format!("HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\n{fresh}\r\n")));
+        assert_eq!(stage.get(&path).await.detail(), "renewed", "{stored} {fresh}");
+        stage.advance_secs(seconds - 1);
+        assert_eq!(stage.get(&path).await.detail(), "hit", "{stored} {fresh}: {why}");
+        stage.advance_secs(1);
+        assert_eq!(stage.get(&path).await.detail(), "renewed", "{stored} {fresh}: {why}");
+    }
+}
+
+/// A cache behind us has had its say (RFC 9211 §2).
+#[tokio::test]
+async fn the_cache_status_of_a_cache_behind_us_stands_before_ours() {
+    let stage = Stage::new().config(RFC).start().await;
+    let answer = Answer::json("1").header("cache-control", "max-age=60").header("cache-status", "inner; hit");
+    stage.origin.answer("/a", answer);
+    for ours in ["detail=miss", "detail=hit"] {
+        let reply = stage.get_with("/a", &[("x-a", "1")]).await;
+        let said: Vec<_> = reply.headers.get_all("cache-status").iter().map(|value| value.to_str().unwrap()).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0] == "inner; hit" && said[1].starts_with("endcap; ") && said[1].ends_with(ours), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_content_there_is_no_length() {
+    let stage = Stage::new().config(RFC).start().await;
+    let head = "HTTP/1.1 204 No Content\r\ncache-control: max-age=60\r\n\r\n";
+    stage.origin.answer("/a", Answer::raw(head));
+    for detail in ["miss", "hit"] {
+        let reply = stage.get("/a").await;
+        assert_eq!((reply.status, reply.detail().as_str()), (204, detail));
+        assert!(!reply.headers.contains_key("content-length"), "{detail}: RFC 9110 §8.6");
+    }
+}
+
+#[tokio::test]
+async fn a_part_has_neither_the_digest_nor_the_lifetime_of_the_whole() {
+    let stage = Stage::new().config(RFC).start().await;
+    let answer = Answer::json("0123456789").header("cache-control", "public, max-age=60").etag("\"1\"");
+    let digests = ["content-digest", "content-md5", "repr-digest"];
+    let answer = digests.iter().fold(answer, |answer, name| answer.header(name, "sha-256=:YQ==:"));
+    stage.origin.answer("/a", answer.header("cdn-cache-control", "max-age=60"));
+    stage.get("/a").await;
+    let ask = async |range: &str| stage.get_with("/a", &[("range", range)]).await;
+    let kept = |reply: &crate::stage::Reply| digests.map(|name| !reply.field(name).is_empty());
+    let part = ask("bytes=2-4").await;
+    assert_eq!((part.status, kept(&part)), (206, [false, false, true]));
+    assert_eq!(kept(&stage.get("/a").await), [true; 3]);
+    // Nobody downstream may keep it: it says nothing of other ranges.
+    let beyond = ask("bytes=99-").await;
+    assert_eq!((beyond.status, beyond.field("cache-control").as_str()), (416, "no-store"));
+    assert!(!beyond.headers.contains_key("cdn-cache-control"));
+}
+
+/// Told to slow down is no failure by the book (RFC 9111 §4.3.3).
+#[tokio::test]
+async fn a_429_is_an_answer() {
+    let stage = Stage::new().config(RFC).start().await;
+    for (status, expected) in [(429, 429), (503, 200)] {
+        let path = format!("/{status}");
+        stage.origin.answer(&path, Answer::json("1").header("cache-control", "max-age=1, stale-if-error=60"));
+        stage.get(&path).await;
+        stage.advance_secs(2);
+        stage.origin.answer(&path, Answer::status(status));
+        assert_eq!(stage.get(&path).await.status, expected);
+    }
+}
+
+#[tokio::test]
+async fn what_selects_is_kept_although_no_cache_names_it() {
+    let stage = Stage::new().config(RFC).start().await;
+    stage.origin.respond("/a", |seen| {
+        let answer = Answer::json(format!("{:?}", seen.field("foo"))).header("vary", "foo");
+        answer.header("cache-control", "max-age=60, no-cache=\"vary\"")
+    });
+    for foo in ["1", "2"] {
+        let reply = stage.get_with("/a", &[("foo", foo)]).await;
+        assert_eq!((reply.text(), reply.field("vary")), (format!("{foo:?}"), "foo".into()));
+    }
 }
 
 #[tokio::test]

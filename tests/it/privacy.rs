@@ -181,3 +181,82 @@ async fn a_304_that_says_private_is_not_stored() {
     stage.origin.answer("/store/regions", Answer::json(r#"{"version":2}"#).etag("\"b\""));
     assert_eq!(stage.get("/store/regions").await.version(), 2);
 }
+
+/// A route that sends its client's fields to the origin, and leaves it to that what becomes of the answers.
+const BY_THE_BOOK: &str = "[route.rfc]\npaths = [\"/{path*}\"]\npolicy = \"origin\"\nkey = \"url\"\nforward = [\"*\"]\n\
+    content_type = \"*\"\n";
+
+/// Asks as two readers at once, the second behind the first, and says what each was given.
+async fn two_at_once(stage: &Stage, path: &'static str) -> [(u16, String, String); 2] {
+    let address = stage.address(0);
+    let ask = |reader: &'static str| {
+        stage.run(async move {
+            let cookie = [("cookie", reader)];
+            let reply = Client::connect(address).await.ask("GET", path, &cookie, b"").await;
+            (reply.status, reply.text(), reply.detail())
+        })
+    };
+    let hold = stage.origin.hold(path);
+    let first = ask("reader=1");
+    hold.arrived(1).await;
+    let second = ask("reader=2");
+    stage.followers(1).await;
+    hold.release();
+    [within(first).await.unwrap(), within(second).await.unwrap()]
+}
+
+/// The origin says who asked.
+fn by_reader(stage: &Stage, path: &str, status: u16, fields: &'static [(&str, &str)]) {
+    stage.origin.respond(path, move |seen| {
+        let answer = Answer::json(format!("{:?}", seen.field("cookie"))).with_status(status);
+        fields.iter().fold(answer, |answer, (name, value)| answer.header(name, value))
+    });
+}
+
+#[tokio::test]
+async fn by_the_book_what_may_not_be_used_again_is_given_to_nobody_who_waited() {
+    let config = format!("{BY_THE_BOOK}trust = [\"cookies\"]\n");
+    let stage = Stage::new().config(&config).start().await;
+    const CC: &str = "cache-control";
+    for (path, status, fields, is_shared) in [
+        ("/silent", 200, &[][..], false),
+        ("/over", 200, &[(CC, "max-age=0"), ("etag", "\"1\"")], false),
+        ("/aged", 200, &[(CC, "max-age=9"), ("age", "9"), ("etag", "\"1\"")], false),
+        ("/unasked", 200, &[(CC, "no-cache")], false),
+        ("/error", 403, &[], false),
+        ("/slow", 429, &[], false),
+        ("/fresh", 200, &[(CC, "max-age=9")], true),
+        ("/window", 200, &[(CC, "max-age=0, stale-while-revalidate=9")], true),
+    ] {
+        by_reader(&stage, path, status, fields);
+        let [first, second] = two_at_once(&stage, path).await;
+        assert_eq!(first.1, "\"reader=1\"", "{path}");
+        assert_eq!(second.1, if is_shared { "\"reader=1\"" } else { "\"reader=2\"" }, "{path}: {second:?}");
+        assert_eq!(first.0, second.0, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn by_the_book_what_an_error_says_is_for_who_asked() {
+    let config = format!("{BY_THE_BOOK}trust = [\"cookies\"]\n");
+    let stage = Stage::new().config(&config).start().await;
+    by_reader(&stage, "/a", 500, &[]);
+    let [first, second] = two_at_once(&stage, "/a").await;
+    assert_eq!(first, (500, "\"reader=1\"".into(), "failed.origin_status".into()));
+    let later = stage.get_with("/a", &[("cookie", "reader=3")]).await;
+    for (status, text, detail) in [second, (later.status, later.text(), later.detail())] {
+        assert_eq!((status, detail.as_str()), (500, "failed.origin_status"), "that it failed is everybody's");
+        assert!(!text.contains("reader"), "{text}");
+    }
+    assert_eq!(stage.origin.total(), 1, "nor is a dead origin asked for each");
+}
+
+#[tokio::test]
+async fn by_the_book_an_error_that_is_an_answer_is_asked_for_by_each() {
+    let config = format!("{BY_THE_BOOK}trust = [\"cookies\", \"errors\"]\n");
+    let stage = Stage::new().config(&config).start().await;
+    by_reader(&stage, "/a", 500, &[]);
+    let [first, second] = two_at_once(&stage, "/a").await;
+    assert_eq!((first.0, first.1), (500, "\"reader=1\"".into()));
+    assert_eq!(second, (500, "\"reader=2\"".into(), "pass.unshareable".into()));
+}

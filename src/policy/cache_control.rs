@@ -14,7 +14,7 @@ pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-con
 
 /// Fields that say what an answer is, whose it is and how long: no answer is stored without one that it has. Where
 /// `no-cache` names one of them it restricts the whole answer, as it may (RFC 9111 §5.2.2.4).
-const GONE_BY: [HeaderName; 14] = [
+static GONE_BY: [HeaderName; 14] = [
     header::AGE,
     header::CACHE_CONTROL,
     CDN_CACHE_CONTROL,

@@ -40,6 +40,9 @@ upstream = "http://origin.example"
 webhook_secret = "SECRET"
 [log]
 requests = "off"
+[purge]
+# Its looks come by themselves, long after all is quiet.
+canary = "0s"
 [route_defaults]
 tag_prefixes = ["prod_"]
 LIFETIMES

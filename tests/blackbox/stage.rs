@@ -97,7 +97,8 @@ impl Options {
             soft_grace: settings.soft_grace + CLOCK_MARGIN,
             logged: self.max_blind + CLOCK_MARGIN,
             journaled: self.max_blind + REPLAY + look,
-            failure: ERROR_TTL + FILL_LONGEST,
+            // Who tries again within so long after it is the sequel of a failure.
+            failure: ERROR_TTL * 2 + FILL_LONGEST,
         }
     }
 }

@@ -116,7 +116,7 @@ pub struct Listen {
     pub head_timeout: Duration,
     /// A kept-alive connection may be silent this long.
     pub idle_timeout: Duration,
-    /// Some of a request body must come within this time.
+    /// Some of a request body must come within this time; what is waited for longer in total, at 1 KiB a second.
     pub body_timeout: Duration,
     /// Some of an answer must be taken within this time.
     pub write_timeout: Duration,

@@ -195,7 +195,7 @@ fn too_many_informational() -> OriginError {
 
 /// Ends when the answer should have begun. While a request's body moves, the origin cannot be
 /// blamed: the time then runs from its last bytes, give or take one `limit`. How slow a client may
-/// send is its listener's business.
+/// send is its listener's business: its body ends or fails there.
 async fn overdue(course: &Course, traffic: &Traffic, limit: Duration) {
     let mut sent = traffic.sent();
     let has_body = course.is_uploading.load(Ordering::Acquire);

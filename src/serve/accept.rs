@@ -38,7 +38,8 @@ pub struct ConnectionLimits {
     pub head_timeout: Duration,
     /// A connection may be silent this long between two requests.
     pub idle_timeout: Duration,
-    /// A client must send some of its request body within this time.
+    /// A client must send some of its request body within this time. Waits of more than this together must have brought
+    /// 1 KiB a second.
     pub body_timeout: Duration,
     /// A client must take some of its answer within this time.
     pub write_timeout: Duration,

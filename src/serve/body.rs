@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::pace::Pace;
 use super::state::UnderWay;
 use crate::body::{Body, BodyError};
 
@@ -29,7 +30,7 @@ pub enum RequestBodyError {
     /// The client left before the end.
     #[error("the request body was cut off")]
     CutOff,
-    /// The client sent nothing for `body_timeout`.
+    /// The client sent nothing for `body_timeout`, or in total less than `body_timeout` and the least rate allow.
     #[error("the request body took too long")]
     TimedOut,
 }
@@ -83,35 +84,29 @@ impl From<hyper::Error> for RequestBodyError {
 pub struct RequestBody {
     /// `None` for a request that did not come over a connection.
     incoming: Option<Incoming>,
-    timeout: Duration,
+    pace: Pace,
     /// Made when the client is first waited for; most requests have no body and never wait.
     timer: Option<Pin<Box<Sleep>>>,
-    is_waiting: bool,
 }
 
 impl RequestBody {
     pub(super) fn new(incoming: Incoming, timeout: Duration) -> Self {
-        Self { incoming: Some(incoming), timeout, timer: None, is_waiting: false }
+        Self { incoming: Some(incoming), pace: Pace::new(timeout), timer: None }
     }
 
     /// The body of a request that does not come over a connection, and has none: the simulation's.
     pub const fn none() -> Self {
-        Self { incoming: None, timeout: Duration::ZERO, timer: None, is_waiting: false }
+        Self { incoming: None, pace: Pace::new(Duration::ZERO), timer: None }
     }
 
     fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = || Instant::now() + self.timeout;
-        let timer = match &mut self.timer {
-            None => self.timer.insert(Box::pin(tokio::time::sleep_until(deadline()))),
-            Some(timer) => {
-                if !self.is_waiting {
-                    timer.as_mut().reset(deadline());
-                }
-                timer
+        if let Some(end) = self.pace.wait(Instant::now) {
+            match &mut self.timer {
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(end))),
+                Some(timer) => timer.as_mut().reset(end),
             }
-        };
-        self.is_waiting = true;
-        timer.as_mut().poll(cx)
+        }
+        self.timer.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(cx))
     }
 }
 
@@ -132,14 +127,14 @@ impl HttpBody for RequestBody {
         let this = &mut *self;
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
         while let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) {
-            this.is_waiting = false;
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+            this.pace.received(data.map_or(0, Bytes::len), Instant::now);
             match frame {
                 Some(Ok(frame)) if !frame.is_data() => {}
                 frame => return Poll::Ready(frame.map(|frame| frame.map_err(RequestBodyError::from))),
             }
         }
-        ready!(this.poll_timeout(cx));
-        Poll::Ready(Some(Err(RequestBodyError::TimedOut)))
+        this.poll_timeout(cx).map(|()| Some(Err(RequestBodyError::TimedOut)))
     }
 
     fn is_end_stream(&self) -> bool {

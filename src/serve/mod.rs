@@ -5,7 +5,7 @@
 //! - `service`: one request, from hyper to admission to the handler.
 //! - `io`: the socket; every byte of HTTP/1 passes the framing here before hyper sees it.
 //! - `state`: what is known of a connection, and until when it may go on like that.
-//! - `body`: request and answer bodies.
+//! - `body`: request and answer bodies; `pace`: how slowly the first may come.
 
 pub mod accept;
 pub mod body;
@@ -14,6 +14,7 @@ pub mod forward;
 pub mod handle;
 mod io;
 pub mod log;
+mod pace;
 pub mod respond;
 mod service;
 mod state;

@@ -2,7 +2,10 @@ use std::sync::atomic::Ordering;
 
 use endcap::serve::accept::{ConnectionEnd, ConnectionLimits};
 
-use super::stage::{SHORT, Stage, limits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::stage::{DEADLINE, SHORT, Stage, limits};
 
 const CHUNKED: &str = "HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -44,6 +47,26 @@ async fn a_silent_body_is_timed_out() {
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.body.as_str()), (408, "timeout_body"));
     client.ended().await;
+}
+
+#[tokio::test]
+async fn a_dripping_body_has_an_end() {
+    let limits = ConnectionLimits { body_timeout: 4 * SHORT, head_timeout: SHORT, ..limits() };
+    let stage = Stage::new(limits);
+    let mut client = stage.connect().await;
+    client.send("POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n").await;
+    let (mut reader, mut writer) = client.stream.split();
+    let mut answer = Vec::new();
+    // Each byte well within the time for silence: what ends it is the sum.
+    let drip = async {
+        while writer.write_all(b"x").await.is_ok() {
+            stage.outlast(1).await;
+        }
+    };
+    let read = async { while reader.read_buf(&mut answer).await.is_ok_and(|length| length > 0) {} };
+    timeout(DEADLINE, async { tokio::join!(drip, read) }).await.expect("an end");
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with("timeout_body"), "{answer}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::stage::{Answer, Stage, until, within};
+use crate::stage::{Answer, Client, Stage, until, within};
 
 #[tokio::test]
 async fn an_upload_streams_through_a_pass() {
@@ -45,6 +45,26 @@ async fn an_upload_that_its_client_cuts_off_never_looks_whole_to_the_origin() {
     drop(client);
     until("the origin's connection ends", async || stage.origin.ended() == 1).await;
     assert_eq!(stage.origin.total(), 0);
+}
+
+#[tokio::test]
+async fn uploads_that_drip_leave_the_places_of_passes_to_others() {
+    let limits = "[listen]\nbody_timeout = \"600ms\"\nhead_timeout = \"100ms\"\n";
+    let few = "[origin]\nconnections_max = 4\nqueue_timeout = \"1h\"\n";
+    let stage = Stage::new().also(limits).also(few).start().await;
+    let drip = |mut client: Client, address| async move {
+        // A byte for as long as it is taken; a connection that says nothing shows that time goes by.
+        while client.try_write(b"x").await.is_ok() {
+            Client::connect(address).await.head().await.unwrap_err();
+        }
+    };
+    for _ in 0..3 {
+        let mut client = stage.client(0).await;
+        client.write(b"POST /uploads HTTP/1.1\r\nhost: shop.example\r\ncontent-length: 100000\r\n\r\n").await;
+        stage.run(drip(client, stage.address(0)));
+    }
+    stage.origin.received(3).await;
+    assert_eq!(stage.ask("POST", "/store/carts", &[], b"{}").await.status, 200, "a place is free again");
 }
 
 #[tokio::test]

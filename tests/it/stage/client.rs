@@ -91,6 +91,11 @@ impl Client {
         within(self.stream.get_mut().write_all(bytes)).await.unwrap();
     }
 
+    /// Sends bytes, if they are still taken.
+    pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> Result<()> {
+        within(self.stream.get_mut().write_all(bytes)).await
+    }
+
     /// Reads an answer to its end; an error when it does not look whole.
     pub(crate) async fn reply(&mut self, method: &str) -> Result<Reply> {
         let head = self.head().await?;

@@ -104,7 +104,7 @@ pub struct Listen {
     pub hosts: Vec<String>,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Connections open at once; more are closed at once and counted.
+    /// Connections open at once; one more takes the place of the idlest, or is closed and counted where none is idle.
     pub connections_max: usize,
     /// Longest request target in bytes; longer gets 414.
     pub uri_bytes_max: usize,

@@ -8,18 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::body::RequestBody;
 use super::connection;
+use super::seats::{Seat, Seats};
 use crate::body::Body;
 use crate::interim::Interim;
-use crate::policy::admission::HeadLimits;
+use crate::policy::admission::{HeadLimits, Refusal};
 use crate::policy::plain::PlainHead;
 use crate::tasks::Tasks;
 
@@ -32,7 +32,8 @@ const ACCEPT_DELAY_MAX: Duration = Duration::from_secs(1);
 /// What one listener takes from its clients.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimits {
-    /// Connections open at once; one more is closed at once and counted as `connections`.
+    /// Connections open at once. For one more the one that has been idle longest is closed; where none is idle, the new
+    /// one is, and counted as `connections`.
     pub connections_max: u32,
     /// A head must be whole within this time from its first byte, the first one from the connect.
     pub head_timeout: Duration,
@@ -64,6 +65,10 @@ pub trait Handler: Send + Sync + 'static {
         request: Request<RequestBody>,
         peer: Peer,
     ) -> Answer<impl Future<Output = Response<Body>> + Send + use<Self>>;
+
+    /// Hears of a request that is refused by its head; where that could not be read, the method is a stand-in and the path
+    /// empty. `ConnectionObserver::refused` is told as well.
+    fn refused(&self, _method: &Method, _path: &str, _refusal: Refusal) {}
 
     /// Answers a plain request with bytes, where the answer is ready: writes its head into `head` and
     /// gives its body. `began` is when it was read. `None` sends the request the general way; nothing has happened then.
@@ -116,6 +121,8 @@ pub enum ConnectionEnd {
     IdleTimeout,
     /// The client took nothing of its answer for `write_timeout`.
     WriteTimeout,
+    /// It was idle, and a new one needed its place.
+    Displaced,
     /// The client reset too many streams of HTTP/2.
     Resets,
     /// A request was still under way after `drain_timeout`.
@@ -126,12 +133,13 @@ pub enum ConnectionEnd {
 
 impl ConnectionEnd {
     /// All of them, for tables of metrics.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Finished,
         Self::Broken,
         Self::HeadTimeout,
         Self::IdleTimeout,
         Self::WriteTimeout,
+        Self::Displaced,
         Self::Resets,
         Self::Cut,
         Self::Aborted,
@@ -145,6 +153,7 @@ impl ConnectionEnd {
             Self::HeadTimeout => "timeout_head",
             Self::IdleTimeout => "timeout_idle",
             Self::WriteTimeout => "timeout_write",
+            Self::Displaced => "displaced",
             Self::Resets => "resets",
             Self::Cut => "cut",
             Self::Aborted => "aborted",
@@ -183,8 +192,7 @@ pub async fn serve<H: Handler>(
     observer: Arc<dyn ConnectionObserver>,
     tasks: &Tasks,
 ) {
-    let slots = Arc::new(Semaphore::new(limits.connections_max as usize));
-    let all = limits.connections_max;
+    let seats = Seats::new(limits.connections_max);
     let shared = Arc::new(Shared { limits, handler, observer, tasks: tasks.clone(), drain: Drain::default() });
     let mut delay = ACCEPT_DELAY_MIN;
     loop {
@@ -197,16 +205,16 @@ pub async fn serve<H: Handler>(
         match accepted {
             Ok((stream, address)) => {
                 delay = ACCEPT_DELAY_MIN;
-                let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+                let Some(seat) = seats.take().await else {
                     shared.observer.refused("connections");
                     continue;
                 };
                 let shared = Arc::clone(&shared);
                 drop(tasks.spawn(async move {
                     let mut open = Open::new(Arc::clone(&shared.observer));
-                    open.end = take(shared, stream, address).await;
+                    open.end = take(shared, stream, address, &seat).await;
                     drop(open);
-                    drop(slot);
+                    drop(seat);
                 }));
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -223,15 +231,20 @@ pub async fn serve<H: Handler>(
     drop(listener);
     shared.drain.begin();
     // Each connection has its own deadline, so this ends.
-    let _all_have_ended = slots.acquire_many(all).await;
+    seats.left().await;
 }
 
-async fn take<H: Handler>(shared: Arc<Shared<H>>, stream: TcpStream, address: SocketAddr) -> ConnectionEnd {
+async fn take<H: Handler>(
+    shared: Arc<Shared<H>>,
+    stream: TcpStream,
+    address: SocketAddr,
+    seat: &Seat,
+) -> ConnectionEnd {
     // Without it an answer's last small piece waits for the client's acknowledgement of the others.
     if stream.set_nodelay(true).is_err() {
         return ConnectionEnd::Broken;
     }
-    connection::serve(shared, stream, address).await
+    connection::serve(shared, stream, address, Arc::clone(seat.state())).await
 }
 
 /// The client was gone before we took its connection; the listener is as good as before.

@@ -40,8 +40,12 @@ const HTTP_2_PING_INTERVAL: Duration = Duration::from_secs(30);
 const HTTP_2_PING_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Serves one connection until it ends, and says why it did.
-pub(super) async fn serve<H: Handler>(shared: Arc<Shared<H>>, stream: TcpStream, address: SocketAddr) -> ConnectionEnd {
-    let state = Arc::new(ConnectionState::new());
+pub(super) async fn serve<H: Handler>(
+    shared: Arc<Shared<H>>,
+    stream: TcpStream,
+    address: SocketAddr,
+    state: Arc<ConnectionState>,
+) -> ConnectionEnd {
     let mut io = Io::new(stream, Arc::clone(&state));
     let limits = &shared.limits;
     let protocol = if limits.h2c {
@@ -51,6 +55,7 @@ pub(super) async fn serve<H: Handler>(shared: Arc<Shared<H>>, stream: TcpStream,
             biased;
             sniffed = timeout_at(deadline, io.sniff()) => sniffed,
             () = shared.drain.begun.cancelled() => return ConnectionEnd::Finished,
+            () = poll_fn(|cx| state.poll_displaced(cx)) => return ConnectionEnd::Displaced,
         };
         match sniffed {
             Ok(Ok(protocol)) => protocol,
@@ -80,7 +85,7 @@ pub(super) async fn serve<H: Handler>(shared: Arc<Shared<H>>, stream: TcpStream,
             tracing::debug!(%error, peer = %address, "connection failed");
             if error.is_parse() {
                 // What the framing lets through and hyper does not: an odd method, name or target.
-                // hyper has answered it already.
+                // hyper has answered it already, without our fields; it is counted as refused, and is no request of a log.
                 let refusal = if error.is_parse_too_large() { Refusal::HeadSize } else { Refusal::MalformedHead };
                 shared.observer.refused(refusal.reason());
             }
@@ -118,6 +123,7 @@ where
             // Leaves our waker there. Later a flag is read instead: the token's own look takes a lock
             // that all connections share.
             let _registered = drain_begun.as_mut().poll(cx);
+            state.wakes(cx);
         }
         if shared.drain.has_begun() && !is_finishing {
             cut_at.get_or_insert_with(|| Instant::now() + limits.drain_timeout);
@@ -129,6 +135,10 @@ where
                     return Poll::Ready(Ok(result));
                 }
             }
+        }
+        // After the connection: a request that is there is under way by here.
+        if state.makes_room() {
+            return Poll::Ready(Err(ConnectionEnd::Displaced));
         }
         if state.has_reset_too_often() {
             return Poll::Ready(Err(ConnectionEnd::Resets));

@@ -29,6 +29,7 @@ use crate::policy::outcome::Outcome;
 use crate::policy::plain::PlainHead;
 use crate::policy::position;
 use crate::policy::purge::{Mode, Purge, PurgeSeq};
+use crate::policy::refusal::Refusal;
 use crate::policy::route::{Policy, Routes, Rule};
 use crate::store::l1::{BackOff, Slot};
 use crate::tasks::Tasks;
@@ -92,6 +93,15 @@ impl Handler for Server {
             };
             waits.answered(&said, response)
         })
+    }
+
+    /// Counts and logs a request that was refused before it came here.
+    fn refused(&self, method: &Method, path: &str, refusal: Refusal) {
+        // That took no time to speak of.
+        let took = Duration::ZERO;
+        let said = Said::new(Outcome::Refused).because(refusal.reason());
+        self.metrics.answered(None, said.outcome, took);
+        self.log.write(self.log.note(method, path), None, &said, refusal.status(), took);
     }
 
     /// The same as `hit`, in bytes: what is not a fresh entry for a plain request goes the

@@ -1,6 +1,7 @@
 //! The public side: accept, admit, hand over, and let go again.
 //!
 //! - `accept`: the listener, the cap on connections, the end of the process.
+//! - `seats`: who has a place, and who makes room at the cap.
 //! - `connection`: one connection, from its first byte to whatever ends it.
 //! - `service`: one request, from hyper to admission to the handler.
 //! - `io`: the socket; every byte of HTTP/1 passes the framing here before hyper sees it.
@@ -16,5 +17,6 @@ mod io;
 pub mod log;
 mod pace;
 pub mod respond;
+mod seats;
 mod service;
 mod state;

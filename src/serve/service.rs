@@ -17,10 +17,12 @@ use tokio::time::Instant;
 use super::accept::{Answer, Handler, Peer, Shared};
 use super::body::{AnswerBody, RequestBody};
 use super::io::{REFUSED_METHOD, Ready};
+use super::respond::{self, Said};
 use super::state::{ConnectionState, UnderWay};
 use crate::body::Body;
 use crate::interim::Interim;
 use crate::policy::admission::{self, METHODS_ALLOWED, Refusal};
+use crate::policy::outcome::Outcome;
 use crate::policy::plain::PlainHead;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -88,6 +90,8 @@ impl<H: Handler> Service<H> {
             }
             Err(refusal) => {
                 self.shared.observer.refused(refusal.reason());
+                let path = if stand_in.is_some() { "" } else { parts.uri.path() };
+                self.shared.handler.refused(&parts.method, path, refusal);
                 // A body left unread is no place to begin the next request, and behind a stand-in
                 // nothing is read at all.
                 let closes = has_body || stand_in.is_some() || refusal.closes();
@@ -141,5 +145,5 @@ fn refused(refusal: Refusal, version: Version, closes: bool) -> Response<Body> {
     if closes && version != Version::HTTP_2 {
         headers.insert(header::CONNECTION, CLOSE);
     }
-    response
+    respond::finish(response, &Said::new(Outcome::Refused).because(refusal.reason()))
 }

@@ -5,9 +5,12 @@
 //! operation: the timer fires when the oldest deadline would have been, finds it moved, and sleeps on.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::accept::{ConnectionEnd, ConnectionLimits};
@@ -53,6 +56,7 @@ pub(super) struct ConnectionState {
     refusal: OnceLock<Refusal>,
     /// The next bytes are not HTTP any more: an upgrade was answered with 101.
     is_tunnel: AtomicBool,
+    displaced: Displaced,
     /// What a client of HTTP/1.1 is told before its answer.
     line: Arc<Line>,
 }
@@ -73,6 +77,7 @@ impl ConnectionState {
             resets: AtomicU32::new(0),
             resets_since: Mark::default(),
             refusal: OnceLock::new(),
+            displaced: Displaced::default(),
             line: Arc::default(),
         }
     }
@@ -143,6 +148,50 @@ impl ConnectionState {
         self.under_way.load(Ordering::Acquire) == 0 && self.refusal.get().is_none()
     }
 
+    /// Since when nothing has been asked, where that is so: before the first request since the connect.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let is_idle = self.under_way.load(Ordering::Acquire) == 0
+            && [&self.head, &self.blocked, &self.closed].iter().all(|mark| mark.get().is_none())
+            && !self.is_tunnel();
+        is_idle.then(|| self.started + self.moved.get().unwrap_or_default())
+    }
+
+    /// Orders the connection to make room. It declines if a request is under way when it comes to it; else it ends.
+    pub(super) fn displace(&self) -> oneshot::Receiver<()> {
+        let (decline, declined) = oneshot::channel();
+        self.displaced.order().replace(decline);
+        // The order first: whoever is woken takes it.
+        self.displaced.is_ordered.store(true, Ordering::Release);
+        self.displaced.waker.wake();
+        declined
+    }
+
+    /// Has this task woken by an order to make room. Once is enough for as long as it is the same task.
+    pub(super) fn wakes(&self, cx: &Context<'_>) {
+        self.displaced.waker.register(cx.waker());
+    }
+
+    /// Whether the connection has to end for another. Costs one load where there is no order.
+    pub(super) fn makes_room(&self) -> bool {
+        if !self.displaced.is_ordered.load(Ordering::Acquire) {
+            return false;
+        }
+        self.displaced.is_ordered.store(false, Ordering::Release);
+        let decline = self.displaced.order().take();
+        let is_idle = self.idle_since().is_some();
+        if let (false, Some(decline)) = (is_idle, decline) {
+            // Whoever ordered it may have been served meanwhile.
+            decline.send(()).ok();
+        }
+        is_idle
+    }
+
+    /// Waits for an order that is obeyed.
+    pub(super) fn poll_displaced(&self, cx: &Context<'_>) -> Poll<()> {
+        self.wakes(cx);
+        if self.makes_room() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// A request that was read `at` a moment was answered without ever being under way.
     pub(super) fn answered_at_once(&self, at: Instant) {
         self.moved.set_at(at.saturating_duration_since(self.started));
@@ -186,6 +235,21 @@ impl ConnectionState {
             self.resets.store(0, Ordering::Relaxed);
         }
         self.resets.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The order to make room for another connection.
+#[derive(Debug, Default)]
+struct Displaced {
+    is_ordered: AtomicBool,
+    /// Says no to it.
+    order: Mutex<Option<oneshot::Sender<()>>>,
+    waker: AtomicWaker,
+}
+
+impl Displaced {
+    fn order(&self) -> std::sync::MutexGuard<'_, Option<oneshot::Sender<()>>> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -10,8 +10,8 @@ use super::stage::{SHORT, Stage, limits, until};
 async fn one_connection_too_many_is_closed_and_counted() {
     let stage = Stage::new(ConnectionLimits { connections_max: 1, ..limits() });
     let mut first = stage.connect().await;
-    first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    assert_eq!(first.answer().await.status, 200);
+    first.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    until(|| stage.calls() == 1).await;
     let mut second = stage.connect().await;
     second.gone().await;
     assert_eq!(stage.refused(), ["connections"]);
@@ -25,6 +25,53 @@ async fn one_connection_too_many_is_closed_and_counted() {
         if matches!(tokio::io::AsyncReadExt::read(&mut third.stream, &mut byte).await, Ok(1)) {
             break;
         }
+    }
+}
+
+#[tokio::test]
+async fn at_the_cap_the_idlest_connection_makes_room_and_none_with_a_request() {
+    let stage = Stage::new(ConnectionLimits { connections_max: 3, ..limits() });
+    let ask = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let [mut busy, mut idle, mut longer] = [stage.connect().await, stage.connect().await, stage.connect().await];
+    busy.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    until(|| stage.calls() == 1).await;
+    for client in [&mut longer, &mut idle] {
+        client.send(ask).await;
+        client.answer().await;
+    }
+    let mut new = stage.connect().await;
+    longer.ended().await;
+    for client in [&mut new, &mut idle] {
+        client.send(ask).await;
+        assert_eq!(client.answer().await.status, 200);
+    }
+    // A head that has begun is a request.
+    idle.send("GET / HTTP/1.1\r\n").await;
+    new.send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    new.answer().await;
+    until(|| stage.calls() == 7).await;
+    let mut refused = stage.connect().await;
+    refused.gone().await;
+    assert_eq!((stage.refused(), stage.ends(1).await), (vec!["connections"], vec![ConnectionEnd::Displaced]));
+    stage.seen.gate.add_permits(2);
+    for client in [&mut busy, &mut new] {
+        assert_eq!(client.answer().await.body, "released");
+    }
+    idle.send("Host: a\r\n\r\n").await;
+    assert_eq!(idle.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_that_never_asked_makes_room() {
+    for h2c in [false, true] {
+        let stage = Stage::new(ConnectionLimits { connections_max: 1, h2c, ..limits() });
+        let mut silent = stage.connect().await;
+        until(|| stage.seen.opened.load(Ordering::SeqCst) == 1).await;
+        let mut new = stage.connect().await;
+        silent.ended().await;
+        new.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(new.answer().await.status, 200);
+        assert_eq!((stage.refused(), stage.ends(1).await), (vec![], vec![ConnectionEnd::Displaced]));
     }
 }
 

@@ -61,6 +61,7 @@ impl Fill {
     }
 
     async fn decode_shared(&self, job: &Job, bytes: Bytes) -> Result<Stored, &'static str> {
+        self.metrics.fills.l2_read_bytes.inc_by(bytes.len() as u64);
         // Unpacked it may be far larger than what came.
         let Some(_share) = self.budget.take(self.codec.unpacked(&bytes)) else { return Err("l2_in_flight") };
         let (codec, rule, key) = (self.codec.clone(), Arc::clone(&job.rule), job.key.clone());
@@ -105,10 +106,15 @@ impl Fill {
         let fingerprint = job.rule.tag_fingerprint();
         let value = Tasks::compute(entry.body.len(), move || codec.encode(fingerprint, &written)).await;
         let key = Key::from_text(&entry.key).expect("an entry's key is one of ours");
+        let mut bytes = value.len();
         let mut outcome = shared.put(key.place(), value, ttl).await;
         if key.text() != job.primary.text() && outcome.is_ok() {
             let names = self.codec.encode_names(fingerprint, job.primary.text(), &Key::selecting(&entry.key));
+            bytes += names.len();
             outcome = shared.put(job.primary.hash(), names, ttl).await;
+        }
+        if outcome.is_ok() {
+            self.metrics.fills.l2_written_bytes.inc_by(bytes as u64);
         }
         self.metrics.l2_write(outcome.as_ref().err().map(crate::store::StoreError::reason));
     }

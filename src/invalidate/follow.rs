@@ -269,6 +269,7 @@ impl Follower {
         let to = Applier {
             purges: Arc::clone(&self.purges),
             feed: Arc::clone(&self.feed),
+            clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
         };
         Tasks::compute(bytes, move || to.apply_all(lines, caught_up, now)).await;
@@ -279,6 +280,7 @@ impl Follower {
 struct Applier {
     purges: Arc<Purges>,
     feed: Arc<Feed>,
+    clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
 
@@ -292,6 +294,7 @@ impl Applier {
                 self.metrics.purged(mode, count);
             }
         }
+        let last = lines.last().map(|line| line.seq);
         for LogLine { seq, purge } in lines {
             // Replayed lines are old: their grace, counted from the log's own time, is long over.
             let at = if caught_up { now } else { now.min(seq.logged_at()) };
@@ -312,6 +315,10 @@ impl Applier {
             }
             self.purges.apply(seq, marked, at);
             self.feed.applied(seq, &notices);
+        }
+        if let Some(seq) = last {
+            let age = self.clock.now().since(seq.logged_at());
+            self.metrics.purges.log_lag.set(age.as_secs_f64());
         }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Fills {
     not_stored: IntCounterVec,
     l2_reads: IntCounterVec,
     l2_writes: IntCounterVec,
+    pub(crate) l2_read_bytes: IntCounter,
+    pub(crate) l2_written_bytes: IntCounter,
     pub(crate) l2_writes_under_way: IntGauge,
     leases: IntCounterVec,
     tags_collapsed: Vec<IntCounter>,
@@ -87,6 +89,16 @@ impl Fills {
                 "endcap_l2_writes_total",
                 "Writes to the shared tier: ok, or the reason why it failed.",
                 &["result"],
+            ),
+            l2_read_bytes: counter(
+                registry,
+                "endcap_l2_read_bytes_total",
+                "Bytes that this node has read from the shared tier, as they are kept there.",
+            ),
+            l2_written_bytes: counter(
+                registry,
+                "endcap_l2_written_bytes_total",
+                "Bytes that this node has written to the shared tier. How many are there Redis alone knows (INFO memory).",
             ),
             l2_writes_under_way: gauge(
                 registry,

@@ -1,9 +1,9 @@
 //! Purges and their log, the orders they come from, and whom they are told.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::Metrics;
-use super::registry::{counter, counters, declare, gauge, gauges};
+use super::registry::{counter, counters, declare, float, gauge, gauges};
 use crate::policy::downstream::Verdict;
 use crate::policy::purge::Mode;
 
@@ -14,6 +14,8 @@ pub(crate) struct Purges {
     webhooks: IntCounterVec,
     orders: IntCounterVec,
     pub(crate) log_connected: IntGauge,
+    /// Seconds.
+    pub(crate) log_lag: Gauge,
     pub(crate) log_garbage: IntCounter,
     pub(crate) log_lost: IntCounter,
     pub(crate) journal_replayed: IntCounter,
@@ -42,6 +44,11 @@ impl Purges {
                 &["result"],
             ),
             log_connected: gauge(registry, "endcap_log_connected", "1 while this node follows the purge log."),
+            log_lag: float(
+                registry,
+                "endcap_log_lag_seconds",
+                "Age of the last line of the purge log when this node had applied it: how far it was behind.",
+            ),
             log_garbage: counter(
                 registry,
                 "endcap_log_unreadable_total",

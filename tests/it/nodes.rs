@@ -31,6 +31,34 @@ async fn what_one_node_filled_is_a_hit_on_another() {
 }
 
 #[tokio::test]
+async fn what_goes_through_redis_is_counted_in_bytes() {
+    let stage = two().await;
+    let text = "x".repeat(10_000).into_bytes();
+    let noise: String = text.iter().zip(0_u64..).map(|(_, n)| char::from(b'a' + (n * n % 23) as u8)).collect();
+    stage.origin.answer(LIST, Answer::json(format!("\"{noise}\"")));
+    filled(&stage).await;
+    let written = stage.metric(0, "endcap_l2_written_bytes_total", &[]).await;
+    assert!(written > 100.0, "{written}");
+    assert_eq!(stage.metric(1, "endcap_l2_read_bytes_total", &[]).await, 0.0);
+    assert_eq!(stage.get_from(1, LIST).await.detail(), "hit_l2");
+    assert_eq!(stage.metric(1, "endcap_l2_read_bytes_total", &[]).await, written);
+}
+
+#[tokio::test]
+async fn how_far_a_node_is_behind_the_log_is_the_age_of_the_last_line_when_it_is_applied() {
+    let stage = two().await;
+    stage.purge("soft", &["prod_1"]).await;
+    let lag = async || stage.metric(0, "endcap_log_lag_seconds", &[]).await;
+    // The stage's clock stands still, that of Redis does not: the line is no older than now.
+    assert_eq!(lag().await, 0.0);
+    stage.advance_secs(1800);
+    assert_eq!(lag().await, 0.0, "a silent log is no lag");
+    stage.purge("soft", &["prod_1"]).await;
+    let behind = lag().await;
+    assert!((1700.0..=1800.0).contains(&behind), "{behind}");
+}
+
+#[tokio::test]
 async fn a_large_answer_goes_through_redis_unchanged() {
     let stage = two().await;
     let body = format!("[{}\"\"]", "\"prod_1\",\"ÄÖÜ\\u0000\",".repeat(100_000));

@@ -69,6 +69,14 @@ pub enum PurgeError {
     /// The order itself is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// It has more tags than one purge may have.
+    #[error("{tags} tags in one purge, at most {most} are taken")]
+    TooMany {
+        /// The tags of the order.
+        tags: usize,
+        /// `purge.tags_max`.
+        most: usize,
+    },
     /// It was applied here, but is not in the log, and there is no journal: the sender must send it again.
     #[error("applied on this node alone, the log did not take it: {0}")]
     Log(StoreError),
@@ -133,7 +141,7 @@ impl Invalidator {
         self.metrics.purge_ordered(match &outcome {
             Ok(Acknowledged { durable: Durable::Journal, .. }) => "journaled",
             Ok(_) => "acknowledged",
-            Err(PurgeError::Invalid(_)) => "invalid",
+            Err(PurgeError::Invalid(_) | PurgeError::TooMany { .. }) => "invalid",
             Err(PurgeError::Log(_)) => "not_logged",
             Err(PurgeError::Journal(..)) => "not_journaled",
             Err(PurgeError::NotApplied(_)) => "not_applied",
@@ -153,8 +161,7 @@ impl Invalidator {
             return Err(PurgeError::Invalid("no tags to purge".into()));
         }
         if purge.tags.len() > self.tags_max {
-            let text = format!("{} tags in one purge, at most {} are taken", purge.tags.len(), self.tags_max);
-            return Err(PurgeError::Invalid(text));
+            return Err(PurgeError::TooMany { tags: purge.tags.len(), most: self.tags_max });
         }
         if purge.tags.iter().any(|(tag, _)| tag.is_empty() || tag.len() > TAG_BYTES_MAX) {
             return Err(PurgeError::Invalid(format!("a tag is empty or longer than {TAG_BYTES_MAX} bytes")));

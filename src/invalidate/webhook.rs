@@ -177,7 +177,7 @@ impl Webhooks {
                 });
                 Reply { status: status.unwrap_or(acknowledged.durable.status()), body }
             }
-            Err(error @ PurgeError::Invalid(_)) => {
+            Err(error @ (PurgeError::Invalid(_) | PurgeError::TooMany { .. })) => {
                 self.metrics.webhook("invalid");
                 Reply::error(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
             }

@@ -176,7 +176,8 @@ impl Ops {
                 json_reply(acknowledged.durable.status(), &reply)
             }
             Err(error @ PurgeError::Invalid(_)) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
-            Err(error) => {
+            Err(error @ PurgeError::TooMany { .. }) => refuse(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()),
+            Err(error @ (PurgeError::Log(_) | PurgeError::Journal(..) | PurgeError::NotApplied(_))) => {
                 let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
                 response

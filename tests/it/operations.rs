@@ -136,6 +136,43 @@ async fn no_byte_of_a_client_becomes_a_label() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_not_admitted_is_counted_and_logged() {
+    let (log, _followed) = LogLines::follow();
+    let stage = Stage::new().also("[log]\nrequests = \"on\"\n").start().await;
+    for (head, path, status, reason) in [
+        ("PURGE /store/products HTTP/1.1\r\nhost: a\r\n\r\n", "/store/products", 405, "method"),
+        ("GET /store/products HTTP/1.1\r\n\r\n", "/store/products", 400, "host"),
+        (
+            "GET /store/products HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx",
+            "/store/products",
+            400,
+            "body_on_get",
+        ),
+        ("GET /store/products HTTP/1.1\nhost: a\n\n", "", 400, "malformed_head"),
+    ] {
+        let mut client = stage.client(0).await;
+        client.write(head.as_bytes()).await;
+        let reply = client.reply("GET").await.unwrap();
+        assert_eq!((reply.status, reply.detail()), (status, format!("refused.{reason}")));
+        let line = log.with("request").pop().unwrap();
+        assert_eq!((&line["outcome"], &line["reason"]), (&json!("refused"), &json!(reason)), "{line}");
+        assert_eq!((&line["path"], &line["status"]), (&json!(path), &json!(status)), "{line}");
+    }
+    let refused = [("route", "none"), ("outcome", "refused")];
+    assert_eq!(stage.metric(0, "endcap_requests_total", &refused).await, 4.0);
+}
+
+#[tokio::test]
+async fn an_order_of_too_many_tags_is_too_large() {
+    let stage = Stage::new().also("[purge]\ntags_max = 100\n").start().await;
+    let tags: Vec<String> = (0..101).map(|n| format!("prod_{n}")).collect();
+    let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+    let reply = stage.try_purge(0, "hard", &tags).await;
+    assert_eq!((reply.status, reply.text().contains("at most 100")), (413, true), "{}", reply.text());
+    assert_eq!(stage.try_purge(0, "hard", &tags[1..]).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_request_whose_client_leaves_before_the_answer_is_counted_and_logged() {
     let (log, _followed) = LogLines::follow();
     let stage = Stage::new().also("[log]\nrequests = \"on\"\n").start().await;

@@ -113,13 +113,15 @@ impl Node {
             let bound = Listener::bind(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
             bound.map_err(|error| StartError::Bind { key, address, error })
         };
+        // What the configuration has wrong is found before an address is taken; `assemble` asks again and starts things.
+        hooks(config)?;
+        targets(config)?;
+        let tasks = Tasks::new();
+        let (origin, pool, host) = origin(config, &tasks)?;
+        let Stores { log, shared, durable, eviction } = stores(config, &clock, &tasks)?;
         let journal = journal(config)?;
         let (address, listener) = bind("listen.address", config.listen.address)?;
         let (ops_address, ops_listener) = bind("ops.address", config.ops.address)?;
-
-        let tasks = Tasks::new();
-        let Stores { log, shared, durable, eviction } = stores(config, &clock, &tasks)?;
-        let (origin, pool, host) = origin(config, &tasks)?;
         let seams = Seams { clock, log, shared, durable, eviction, journal, origin, pool, host, seed: Jitter::seed() };
         let Parts { server, ops, following, metrics, public, retiring } = Parts::assemble(config, seams, &tasks)?;
         metrics.declare_ends(ConnectionEnd::ALL.map(ConnectionEnd::as_str));

@@ -1,4 +1,4 @@
-//! The process and its signals: the one place where the binary itself is run.
+//! The process and its signals.
 
 #![cfg(unix)]
 

@@ -211,6 +211,7 @@ mod tests {
     use super::*;
     use crate::policy::key::Key;
     use crate::policy::route::tests::rule;
+    use crate::policy::tags::TagHash;
 
     fn marker() -> Slot {
         Slot::PassMarker { until: Timestamp::default(), why: Unshareable::Vary }
@@ -253,6 +254,42 @@ mod tests {
         assert_eq!(l1.bytes(), before);
         l1.remove(&key);
         assert!(!l1.weigh_anew(&first) && l1.get(key.text()).is_none());
+    }
+
+    #[test]
+    fn an_entry_weighs_what_its_key_fields_tags_and_body_take_each_alone() {
+        use crate::policy::entry::tests::entry;
+        use crate::policy::fields::Fields;
+        const MORE: usize = 1000;
+        let plain = entry(b"key").weight();
+        assert!(plain > b"key".len() + b"{}".len() + 400, "bookkeeping");
+        let value = http::HeaderValue::from_maybe_shared(bytes::Bytes::from(vec![b'x'; MORE])).unwrap();
+        let with_field = {
+            let mut fields = entry(b"key").fields.to_map();
+            fields.insert("x-a", value);
+            Entry { fields: Fields::from(&fields), ..entry(b"key") }
+        };
+        let with_tags = Entry { tags: vec![TagHash::of("prod_1"); MORE].into(), ..entry(b"key") };
+        let with_body = Entry { body: vec![b'x'; 2 + MORE].into(), ..entry(b"key") };
+        assert_eq!(entry(&[b'k'; 3 + MORE]).weight(), plain + MORE);
+        assert_eq!(with_field.weight(), plain + MORE + "x-a: \r\n".len());
+        assert_eq!(with_tags.weight(), plain + MORE * size_of::<TagHash>());
+        assert_eq!(with_body.weight(), plain + MORE);
+    }
+
+    #[test]
+    fn it_does_not_outgrow_its_capacity() {
+        const CAPACITY: u64 = 1 << 20;
+        let l1 = L1::new(CAPACITY);
+        for n in 0..1000 {
+            let key = Key::of_request(&rule(), &format!("/{n}"), None, "", &HeaderMap::new()).unwrap();
+            let mut entry = crate::policy::entry::tests::entry(key.text());
+            entry.body = vec![b'x'; 10_000].into();
+            l1.put(&key, Slot::Entry(Arc::new(entry)));
+        }
+        l1.tidy();
+        assert!((1..=CAPACITY).contains(&l1.bytes()), "{}", l1.bytes());
+        assert!((1..=CAPACITY / 10_000).contains(&l1.entries()), "{}", l1.entries());
     }
 
     #[test]

@@ -34,6 +34,21 @@ async fn a_signed_event_purges_before_its_200() {
 }
 
 #[tokio::test]
+async fn a_project_s_own_hero_banners_are_forgotten_by_their_event() {
+    const BANNERS: &str = "/store/hero-banners";
+    let stage = Stage::new().start().await;
+    stage.origin.answer(BANNERS, Answer::json(r#"{"hero_banners":[{"id":"1"},{"id":"2"}]}"#));
+    for detail in ["miss", "hit"] {
+        assert_eq!(stage.get(BANNERS).await.detail(), detail);
+    }
+    let other = Delivery::event(&stage, "msg_1", "product.updated", "prod_1").send(&stage).await;
+    assert_eq!((other.status, stage.get(BANNERS).await.detail()), (200, "hit".to_owned()));
+    let reply = Delivery::event(&stage, "msg_2", "hero-banner.updated", "2").send(&stage).await;
+    assert_eq!((reply.status, stage.get(BANNERS).await.detail()), (200, "miss".to_owned()), "{}", reply.text());
+    assert_eq!(stage.get(BANNERS).await.detail(), "hit");
+}
+
+#[tokio::test]
 async fn an_event_of_another_product_leaves_this_one_alone() {
     let stage = shop().await;
     assert_eq!(Delivery::event(&stage, "msg_1", "product.updated", "prod_2").send(&stage).await.status, 200);

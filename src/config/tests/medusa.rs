@@ -1,6 +1,6 @@
 //! The preset. What its events purge is held against recorded changes in `tests/captures/events.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{SECRET, load};
 use crate::config::Config;
@@ -16,6 +16,33 @@ fn three_lines_are_enough() {
     assert_eq!(config.warnings(), Vec::<String>::new());
     assert_eq!(config.routes.once(), ["locale"]);
     assert!(config.routes.rules().iter().all(|rule| rule.headers.len() == 3 && rule.policy == Policy::Override));
+}
+
+#[test]
+fn every_route_has_its_lifetimes() {
+    const DAY: u64 = 24 * 3600;
+    // Seconds: ttl, swr.
+    let expected = BTreeMap::from([
+        ("products", (120, 600)),
+        ("product", (120, 600)),
+        ("product-variants", (120, 600)),
+        ("product-variant", (120, 600)),
+        ("regions", (3600, DAY)),
+        ("currencies", (3600, DAY)),
+        ("locales", (3600, DAY)),
+        ("collections", (300, 3600)),
+        ("product-categories", (300, 3600)),
+        ("product-tags", (300, 3600)),
+        ("product-types", (300, 3600)),
+        ("product-options", (300, 3600)),
+        ("return-reasons", (3600, DAY)),
+        ("payment-providers", (60, 60)),
+        ("hero-banners", (300, 600)),
+    ]);
+    let config = medusa();
+    let rules = config.routes.rules().iter();
+    let found: BTreeMap<_, _> = rules.map(|rule| (&*rule.name, (rule.ttl.as_secs(), rule.swr.as_secs()))).collect();
+    assert_eq!(found, expected);
 }
 
 #[test]

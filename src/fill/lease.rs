@@ -46,41 +46,54 @@ impl Fill {
         let key = job.key.hash();
         let mut pause = POLL_FIRST;
         loop {
-            match shared.lease(key, token, self.settings.lease_ttl).await {
-                // It may have been taken all the same, and then must be given back.
-                Err(StoreError::Timeout) => return (Turn::Leads(token), "error"),
+            let lease = match shared.lease(key, token, self.settings.lease_ttl).await {
                 // Between our look and the lease somebody may have had it and landed. Who knows an entry that
                 // will not do has seen the shared tier's a moment ago.
                 Ok(true) if job.previous.is_some() && pause == POLL_FIRST => return (Turn::Leads(token), "leads"),
-                Ok(true) => match self.ask_again(shared, job).await {
-                    None => return (Turn::Leads(token), "leads"),
-                    Some(entry) => {
-                        self.give_back(key, token, None).await;
-                        return (Turn::Served(entry), "served");
-                    }
-                },
-                // A broken connection is made anew; the breaker says when that is in vain.
-                Ok(false) | Err(StoreError::Connection(_)) => {}
-                Err(_) => return (Turn::Alone, "error"),
+                Ok(true) => Ok(Lease::Ours),
+                // What came of a question without an answer, the lease itself says.
+                Ok(false) | Err(StoreError::Timeout | StoreError::Connection(_)) => {
+                    self.until_it_ends(shared, key, token, &mut pause).await
+                }
+                Err(error) => Err(error),
+            };
+            let lease = match lease {
+                Ok(Lease::Foreign) => return (Turn::Alone, "foreign"),
+                Ok(lease) => lease,
+                // It may have been taken all the same, and then must be given back.
+                Err(_) => return (Turn::Leads(token), "error"),
+            };
+            if let Some(entry) = self.ask_again(shared, job).await {
+                if lease == Lease::Ours {
+                    self.give_back(key, token, None).await;
+                }
+                return (Turn::Served(entry), "served");
             }
-            loop {
-                tokio::time::sleep(self.jitter.of(pause)).await;
-                pause = (pause * 3 / 2).min(POLL_LONGEST);
-                let lease = match shared.leased(key).await {
-                    Ok(Lease::Held) if self.purges.can_judge_others() => continue,
-                    Ok(Lease::Foreign) => return (Turn::Alone, "foreign"),
-                    Ok(lease) => lease,
-                    Err(StoreError::Timeout | StoreError::Connection(_)) => continue,
-                    Err(_) => return (Turn::Alone, "error"),
-                };
-                if let Some(entry) = self.ask_again(shared, job).await {
-                    return (Turn::Served(entry), "served");
-                }
-                match lease {
-                    // It landed nothing that we may take: our turn.
-                    Lease::Free => break,
-                    Lease::Held | Lease::Vain | Lease::Foreign => return (Turn::Alone, "vain"),
-                }
+            match lease {
+                Lease::Ours => return (Turn::Leads(token), "leads"),
+                // Its holder landed nothing that we may take: our turn.
+                Lease::Free => {}
+                Lease::Held | Lease::Vain | Lease::Foreign => return (Turn::Alone, "vain"),
+            }
+        }
+    }
+
+    /// Looks at a lease again and again until its holder is done; not longer where what he lands cannot be judged.
+    /// An answer that is late and a connection that breaks are waited out: the breaker says when that is in vain.
+    async fn until_it_ends(
+        &self,
+        shared: &dyn SharedStore,
+        key: KeyHash,
+        token: LeaseToken,
+        pause: &mut Duration,
+    ) -> Result<Lease, StoreError> {
+        loop {
+            tokio::time::sleep(self.jitter.of(*pause)).await;
+            *pause = (*pause * 3 / 2).min(POLL_LONGEST);
+            match shared.leased(key, token).await {
+                Ok(Lease::Held) if self.purges.can_judge_others() => {}
+                Err(StoreError::Timeout | StoreError::Connection(_)) => {}
+                found => return found,
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Nodes that share a tier in memory.
 
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -13,6 +14,7 @@ use crate::origin::{OriginBody, OriginError, Purpose};
 use crate::policy::purge::{Mode, Purge, PurgeIndex, PurgeSeq};
 use crate::policy::route::tests::rule;
 use crate::store::memory::MemoryStore;
+use crate::store::{Lease, LeaseToken};
 
 /// Says one thing, or nothing.
 #[derive(Debug, Default)]
@@ -118,6 +120,22 @@ async fn a_node_that_has_not_read_the_log_takes_nothing_from_the_shared_tier() {
     read.purges.confirmed(nodes.clock.now());
     assert_eq!(body(&read).await, "2");
     assert!(seq > PurgeSeq::ZERO);
+}
+
+/// Ten thousand requests at once make Redis late, and it has heard the question all the same.
+#[tokio::test]
+async fn who_has_no_answer_about_a_lease_finds_out_whether_it_is_his() {
+    let nodes = Nodes::new();
+    *nodes.origin.0.lock().unwrap() = Some("1");
+    let node = nodes.start();
+    node.purges.confirmed(nodes.clock.now());
+    nodes.store.is_late.store(true, Ordering::Relaxed);
+    assert_eq!(body(&node).await, "1");
+    let turns = |turn| node.metrics.fills.leases.with_label_values(&[turn]).get();
+    assert_eq!(["leads", "error", "timeout"].map(turns), [1, 0, 0]);
+    shared(&nodes, &node).await;
+    let key = Key::of_request(&rule(), "/store/products", None, "", &HeaderMap::new()).unwrap();
+    assert_eq!(nodes.store.leased(key.hash(), LeaseToken(1)).await, Ok(Lease::Free), "it was given back");
 }
 
 /// Its clock may be ahead of ours, so that its fill seems to have begun just now.

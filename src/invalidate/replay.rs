@@ -179,7 +179,7 @@ mod tests {
         fn lease(&self, _: KeyHash, _: LeaseToken, _: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {
             unreachable!()
         }
-        fn leased(&self, _: KeyHash) -> BoxFuture<'_, Result<Lease, StoreError>> {
+        fn leased(&self, _: KeyHash, _: LeaseToken) -> BoxFuture<'_, Result<Lease, StoreError>> {
             unreachable!()
         }
         fn release(&self, _: KeyHash, _: LeaseToken, _: Option<Duration>) -> BoxFuture<'_, Result<(), StoreError>> {

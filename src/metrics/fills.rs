@@ -24,7 +24,7 @@ pub(crate) struct Fills {
     pub(crate) l2_read_bytes: IntCounter,
     pub(crate) l2_written_bytes: IntCounter,
     pub(crate) l2_writes_under_way: IntGauge,
-    leases: IntCounterVec,
+    pub(crate) leases: IntCounterVec,
     tags_collapsed: Vec<IntCounter>,
     /// By route and kind.
     stale_found: Vec<[IntCounter; Missed::ALL.len()]>,

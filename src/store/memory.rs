@@ -22,6 +22,9 @@ pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     newest: watch::Sender<PurgeSeq>,
+    /// The next lease is taken, and nobody hears of it.
+    #[cfg(test)]
+    pub(crate) is_late: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -37,7 +40,13 @@ struct State {
 impl MemoryStore {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Mutex::default(), newest: watch::Sender::default() }
+        Self {
+            clock,
+            state: Mutex::default(),
+            newest: watch::Sender::default(),
+            #[cfg(test)]
+            is_late: std::sync::atomic::AtomicBool::new(false),
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -95,14 +104,19 @@ impl SharedStore for MemoryStore {
         if is_free {
             state.leases.insert(key, (Some(token), now + ttl));
         }
+        #[cfg(test)]
+        if self.is_late.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            return std::future::ready(Err(StoreError::Timeout)).boxed();
+        }
         std::future::ready(Ok(is_free)).boxed()
     }
 
-    fn leased(&self, key: KeyHash) -> BoxFuture<'_, Result<Lease, StoreError>> {
+    fn leased(&self, key: KeyHash, token: LeaseToken) -> BoxFuture<'_, Result<Lease, StoreError>> {
         let now = self.clock.now();
         let state = self.state();
         let lease = match state.leases.get(&key).filter(|(_, until)| now < *until) {
             None => Lease::Free,
+            Some((Some(holder), _)) if *holder == token => Lease::Ours,
             Some((Some(_), _)) => Lease::Held,
             Some((None, _)) => Lease::Vain,
         };

@@ -40,8 +40,8 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
         self.get(key)
     }
 
-    /// How the lease of a key stands.
-    fn leased(&self, key: KeyHash) -> BoxFuture<'_, Result<Lease, StoreError>>;
+    /// How the lease of a key stands, as the holder of a token sees it.
+    fn leased(&self, key: KeyHash, token: LeaseToken) -> BoxFuture<'_, Result<Lease, StoreError>>;
 
     /// Gives back a lease that this token still holds. With `vain` nobody waits for the key that long:
     /// what the origin says of it is not for all.
@@ -99,7 +99,9 @@ pub struct LeaseToken(pub u128);
 pub enum Lease {
     /// Nobody asks the origin.
     Free,
-    /// Somebody does.
+    /// The asker does.
+    Ours,
+    /// Somebody else does.
     Held,
     /// Somebody did, and what the origin said is not for all.
     Vain,

@@ -308,12 +308,13 @@ pub(crate) async fn a_note_is_written_by_who_knows_what_stood_there(world: World
 pub(crate) async fn a_lease_has_one_holder_who_alone_gives_it_back(world: World) {
     let store = &world.store;
     let (one, two) = (LeaseToken(1), LeaseToken(2));
-    let leased = async || store.leased(key("/a")).await.unwrap();
+    let seen_by = async |token| store.leased(key("/a"), token).await.unwrap();
+    let leased = async || seen_by(LeaseToken(3)).await;
     assert_eq!(leased().await, Lease::Free);
     assert!(store.lease(key("/a"), one, MINUTE).await.unwrap());
     assert!(!store.lease(key("/a"), two, MINUTE).await.unwrap());
     assert!(store.lease(key("/b"), two, MINUTE).await.unwrap(), "each key has its own");
-    assert_eq!(leased().await, Lease::Held);
+    assert_eq!((seen_by(one).await, seen_by(two).await), (Lease::Ours, Lease::Held));
     store.release(key("/a"), two, None).await.unwrap();
     assert_eq!(leased().await, Lease::Held, "it is not two's to give back");
     store.release(key("/a"), one, None).await.unwrap();
@@ -323,7 +324,7 @@ pub(crate) async fn a_lease_has_one_holder_who_alone_gives_it_back(world: World)
 
 pub(crate) async fn a_lease_given_up_tells_all_not_to_wait_for_a_while(world: World) {
     let store = &world.store;
-    let look = async || store.leased(key("/a")).await.unwrap();
+    let look = async || store.leased(key("/a"), LeaseToken(3)).await.unwrap();
     assert!(store.lease(key("/a"), LeaseToken(1), MINUTE).await.unwrap());
     store.release(key("/a"), LeaseToken(1), Some(Duration::from_millis(50))).await.unwrap();
     // On a slow machine the while may be over.
@@ -336,10 +337,10 @@ pub(crate) async fn a_lease_ends_with_its_time(world: World) {
     let ttl = Duration::from_millis(50);
     assert!(world.store.lease(key("/a"), LeaseToken(1), ttl).await.unwrap());
     world.clock.advance(ttl);
-    until("it is free", async || world.store.leased(key("/a")).await.unwrap() == Lease::Free).await;
+    until("it is free", async || world.store.leased(key("/a"), LeaseToken(3)).await.unwrap() == Lease::Free).await;
     assert!(world.store.lease(key("/a"), LeaseToken(2), MINUTE).await.unwrap());
     world.store.release(key("/a"), LeaseToken(1), None).await.unwrap();
-    assert_eq!(world.store.leased(key("/a")).await.unwrap(), Lease::Held, "the next holder keeps it");
+    assert_eq!(world.store.leased(key("/a"), LeaseToken(3)).await.unwrap(), Lease::Held, "the next holder keeps it");
 }
 
 /// Hands all promises to a macro.

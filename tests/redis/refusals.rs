@@ -65,7 +65,7 @@ async fn each_refusal_has_its_reason_on_every_path_and_none_opens_the_breaker() 
         let value = bytes::Bytes::from_static(b"x");
         assert_eq!(store.put(key("/a"), value, MINUTE).await.unwrap_err().reason(), reason);
         assert_eq!(store.lease(key("/a"), LeaseToken(1), MINUTE).await.unwrap_err().reason(), reason);
-        assert_eq!(store.leased(key("/a")).await.unwrap_err().reason(), reason);
+        assert_eq!(store.leased(key("/a"), LeaseToken(1)).await.unwrap_err().reason(), reason);
         assert_eq!(store.release(key("/a"), LeaseToken(1), None).await.unwrap_err().reason(), reason);
         assert_eq!(store.append(&[purge("a")], KEEP).await.unwrap_err().reason(), reason);
         assert_eq!(store.restore(PurgeSeq::new(5, 0).unwrap(), &purge("a"), KEEP).await.unwrap_err().reason(), reason);
@@ -99,7 +99,7 @@ async fn nonsense_is_an_error_and_no_panic() {
         let store = store(&settings(Topology::Single(fake.address()), "test"), &clock);
         // Whatever comes of it, it comes.
         drop(within(store.get(key("/a"))).await);
-        drop(within(store.leased(key("/a"))).await);
+        drop(within(store.leased(key("/a"), LeaseToken(1))).await);
         drop(within(store.lease(key("/a"), LeaseToken(1), MINUTE)).await);
         drop(within(store.release(key("/a"), LeaseToken(1), None)).await);
         drop(within(store.read_log(PurgeSeq::ZERO, 10, NO_WAIT)).await);

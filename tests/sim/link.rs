@@ -268,8 +268,8 @@ impl SharedStore for LinkedStore {
         self.link().ask(GET_DEADLINE, ask).boxed()
     }
 
-    fn leased(&self, key: KeyHash) -> BoxFuture<'_, Result<Lease, StoreError>> {
-        self.link().ask(GET_DEADLINE, move |server, now| Ok(server.lease_of(key, now))).boxed()
+    fn leased(&self, key: KeyHash, token: LeaseToken) -> BoxFuture<'_, Result<Lease, StoreError>> {
+        self.link().ask(GET_DEADLINE, move |server, now| Ok(server.lease_of(key, token, now))).boxed()
     }
 
     fn release(

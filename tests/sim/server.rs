@@ -69,16 +69,17 @@ impl Server {
 
     /// SET NX PX.
     pub(crate) fn lease(&mut self, key: KeyHash, token: LeaseToken, until: u64, now: u64) -> bool {
-        let is_free = self.lease_of(key, now) == Lease::Free;
+        let is_free = self.lease_of(key, token, now) == Lease::Free;
         if is_free {
             self.leases.insert(key, (Some(token), until));
         }
         is_free
     }
 
-    pub(crate) fn lease_of(&self, key: KeyHash, now: u64) -> Lease {
+    pub(crate) fn lease_of(&self, key: KeyHash, token: LeaseToken, now: u64) -> Lease {
         match self.leases.get(&key).filter(|(_, until)| now < *until) {
             None => Lease::Free,
+            Some((Some(holder), _)) if *holder == token => Lease::Ours,
             Some((Some(_), _)) => Lease::Held,
             Some((None, _)) => Lease::Vain,
         }

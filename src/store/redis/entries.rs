@@ -98,7 +98,7 @@ impl Entries {
         Ok(self.spared::<Option<String>>(key, command, self.lease_deadline).await?.is_some())
     }
 
-    pub(super) async fn leased(&self, key: KeyHash) -> Result<Lease, StoreError> {
+    pub(super) async fn leased(&self, key: KeyHash, token: LeaseToken) -> Result<Lease, StoreError> {
         // What somebody else has put there may be long.
         let mut command = redis::cmd("GETRANGE");
         command.arg(self.lease_key(key)).arg(0).arg(HOLDER_BYTES);
@@ -106,6 +106,7 @@ impl Entries {
         Ok(match held.as_slice() {
             [] => Lease::Free,
             word if word == VAIN.as_bytes() => Lease::Vain,
+            ours if ours == holder(token).as_bytes() => Lease::Ours,
             token if token.len() == HOLDER_BYTES && token.iter().all(u8::is_ascii_hexdigit) => Lease::Held,
             _ => Lease::Foreign,
         })

@@ -173,8 +173,8 @@ impl SharedStore for RedisStore {
         self.entries.landed(key).boxed()
     }
 
-    fn leased(&self, key: KeyHash) -> BoxFuture<'_, Result<Lease, StoreError>> {
-        self.entries.leased(key).boxed()
+    fn leased(&self, key: KeyHash, token: LeaseToken) -> BoxFuture<'_, Result<Lease, StoreError>> {
+        self.entries.leased(key, token).boxed()
     }
 
     fn release(

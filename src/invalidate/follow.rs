@@ -140,7 +140,7 @@ impl Follower {
 
     /// Reads until something fails.
     async fn follow(&self, pause: &mut Duration, owed: &mut Option<Purge>, most: &mut usize) -> StoreError {
-        if let Err(error) = self.resume(owed, false).await {
+        if let Err(error) = self.resume(owed).await {
             return error;
         }
         let mut pace = Pace::default();
@@ -176,8 +176,7 @@ impl Follower {
                     }
                 }
             }
-            if is_idle && let Err(error) = self.resume(owed, true).await {
-                // Emptied under a connection that lives, the log is silent as if nothing had happened.
+            if is_idle && let Err(error) = self.keep_alive().await {
                 return error;
             }
             if is_end {
@@ -197,8 +196,7 @@ impl Follower {
     }
 
     /// Finds out whether the log still holds what comes after our position, and mends it where not.
-    /// `is_idle` says that it has just been read to its end.
-    async fn resume(&self, owed: &mut Option<Purge>, is_idle: bool) -> Result<(), StoreError> {
+    async fn resume(&self, owed: &mut Option<Purge>) -> Result<(), StoreError> {
         let applied = self.purges.applied();
         // A purge that was applied here alone says nothing of the log.
         let is_new = applied.shared() == PurgeSeq::ZERO;
@@ -208,17 +206,9 @@ impl Follower {
                 // from it, and what the shared tier holds from before cannot be judged.
                 self.purges.raise_floor(self.append(&note("start")).await?);
             }
-            LogState::Continues => {
-                let age = self.clock.now().since(applied.logged_at());
-                if is_idle && age > self.keep / 2 + self.jitter.of(self.keep / 4) {
-                    // A log without lines would end, and the next line might cut off the one we stand on.
-                    self.append(&note("alive")).await?;
-                }
-            }
+            LogState::Continues => {}
             // The start: what the shared tier holds from before the first line cannot be judged.
             LogState::Trimmed(first) if is_new => self.purges.raise_floor(first),
-            // A line has just come, and cut off what is too old for anybody: it is read next.
-            LogState::Trimmed(_) if is_idle => {}
             LogState::Trimmed(first) => {
                 tracing::warn!(%applied, %first, "the purge log was cut past our position: older entries are refilled");
                 self.purges.raise_floor(first);
@@ -238,6 +228,15 @@ impl Follower {
         }
         self.tell(owed).await?;
         self.feed.resumed(self.purges.applied());
+        Ok(())
+    }
+
+    /// A log without lines would end, and the next line might cut off the one we stand on.
+    async fn keep_alive(&self) -> Result<(), StoreError> {
+        let age = self.clock.now().since(self.purges.applied().logged_at());
+        if age > self.keep / 2 + self.jitter.of(self.keep / 4) {
+            self.append(&note("alive")).await?;
+        }
         Ok(())
     }
 

@@ -179,6 +179,9 @@ impl SharedStore for MemoryStore {
             let arrived = newest.wait_for(|newest| *newest > after);
             // Running out of time is an answer as well: nothing new.
             drop(tokio::time::timeout(wait, arrived).await);
+            if after != PurgeSeq::ZERO && !self.state().log.contains_key(&after) {
+                return Err(StoreError::Gone);
+            }
             Ok(self.lines(after, most))
         }
         .boxed()

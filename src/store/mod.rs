@@ -67,6 +67,8 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
     fn append<'s>(&'s self, purges: &'s [Purge], keep: Duration) -> BoxFuture<'s, Result<Vec<PurgeSeq>, StoreError>>;
 
     /// The lines after `after`, oldest first, at most `most`. With none there it waits up to `wait`.
+    /// [`StoreError::Gone`] says that the log does not hold `after` itself: what came behind it may be gone as well,
+    /// even where other lines stand there by now.
     fn read_log(&self, after: PurgeSeq, most: usize, wait: Duration)
     -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>>;
 
@@ -170,6 +172,9 @@ pub enum StoreError {
     /// The lines stand in a log at these positions, and too few replicas have them (`wait_replicas`).
     #[error("too few replicas have the line: {1}")]
     Unreplicated(Vec<PurgeSeq>, String),
+    /// The log does not hold the line that was read last.
+    #[error("the purge log no longer holds the line that was read last")]
+    Gone,
     /// The server answered with another error.
     #[error("the server said: {0}")]
     Server(String),
@@ -199,7 +204,7 @@ impl StoreError {
             Self::Connection(_) => "l2_connection",
             Self::Refused(denial, _) => denial.reason(),
             Self::Unreplicated(..) => Denial::Replicas.reason(),
-            Self::Server(_) => "l2_error",
+            Self::Gone | Self::Server(_) => "l2_error",
         }
     }
 }

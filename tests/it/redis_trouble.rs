@@ -330,6 +330,19 @@ async fn a_log_that_is_emptied_under_a_living_connection_is_noticed() {
     }
 }
 
+/// Evicted with a line that nobody has read, and begun anew before anybody looks.
+#[tokio::test]
+async fn a_log_that_is_lost_and_begun_anew_under_a_living_connection_is_noticed() {
+    let mut stage = one().await;
+    stage.get(LIST).await;
+    stage.origin.publish(2);
+    let script = "redis.call('XADD', KEYS[1], '*', 'v1', ARGV[1]) redis.call('DEL', KEYS[1]) \
+                  redis.call('XADD', KEYS[1], '*', 'v1', ARGV[2])";
+    let (purge, other) = (r#"{"hard":["list:product"]}"#, r#"{"hard":["list:region"]}"#);
+    stage.redis().command(&["EVAL", script, "1", "endcap:purges", purge, other]).await;
+    until("what the log may have said is heard", async || stage.get(LIST).await.version() == 2).await;
+}
+
 /// Nodes that start on an empty log cannot know whether there was one before.
 #[tokio::test]
 async fn what_stands_in_the_shared_tier_from_before_an_empty_log_is_not_trusted() {

@@ -155,6 +155,7 @@ async fn a_redis_that_is_loading_leaves_a_node_serving_and_is_used_when_it_is_do
     let fake = Fake::start(move |words| match words[0].as_str() {
         _ if loads.load(Ordering::SeqCst) => "-LOADING Redis is loading the dataset in memory\r\n".to_owned(),
         "XADD" => "$3\r\n5-1\r\n".to_owned(),
+        "XRANGE" if words[2] == "5-1" => "*1\r\n*2\r\n$3\r\n5-1\r\n*2\r\n$2\r\nv1\r\n$2\r\n{}\r\n".to_owned(),
         "XREVRANGE" | "XRANGE" => "*0\r\n".to_owned(),
         "PEXPIRE" => ":1\r\n".to_owned(),
         _ => "$-1\r\n".to_owned(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use endcap::policy::purge::PurgeSeq;
-use endcap::store::LogState;
 use endcap::store::redis::Topology;
+use endcap::store::{LogState, StoreError};
 
 use crate::fake::Fake;
 use crate::promises::{KEEP, NO_WAIT, World, key, settings};
@@ -181,5 +181,6 @@ async fn a_master_that_was_replaced_without_noticing_is_left_and_the_reader_of_t
     let moved = world.store.read_log(first, 10, NO_WAIT).await.unwrap_err();
     assert_eq!(moved.reason(), "l2_moved", "{moved}");
     assert_eq!(world.store.log_state(first).await, Ok(LogState::Lost(PurgeSeq::ZERO)));
-    assert_eq!(world.read(first, 10).await, Vec::<String>::new());
+    assert_eq!(world.store.read_log(first, 10, NO_WAIT).await, Err(StoreError::Gone));
+    assert_eq!(world.read(PurgeSeq::ZERO, 10).await, Vec::<String>::new());
 }

@@ -57,6 +57,8 @@ struct Event {
     is_lost: bool,
     /// Who still knew of it when the log lost it, and has lived since: these put it back.
     keepers: [bool; NODES_MAX],
+    /// The whole log is gone since it held it: no node finds its position there, and each refills what is older.
+    is_found_out: bool,
 }
 
 /// A node as the ledger sees it when a request comes.
@@ -124,6 +126,7 @@ impl Ledger {
             in_log: None,
             is_lost: false,
             keepers: [false; NODES_MAX],
+            is_found_out: false,
         });
         format!("event-{}", events.len() - 1)
     }
@@ -136,7 +139,7 @@ impl Ledger {
         let is_newest = seq > *newest;
         *newest = seq.max(*newest);
         if let Some(event) = self.events().get_mut(number(id)) {
-            event.is_lost = false;
+            (event.is_lost, event.is_found_out) = (false, false);
             event.places.push(seq);
             event.in_log.get_or_insert(self.world.now());
             if is_newest {
@@ -190,6 +193,10 @@ impl Ledger {
         if *self.newest.lock().unwrap() <= last {
             return;
         }
+        if last == PurgeSeq::ZERO {
+            self.events().iter_mut().for_each(|event| event.is_found_out = !event.places.is_empty());
+            return;
+        }
         let mut witnesses = [false; NODES_MAX];
         applied.for_each(|(node, applied)| witnesses[node] = applied > last);
         self.falls.lock().unwrap().push(witnesses);
@@ -241,8 +248,13 @@ impl Ledger {
                 |sound_since: Option<u64>| Some((acknowledged? + REACHES_AFTER).max(sound_since? + RECOVERS_AFTER));
             let known = event.known[standing.node];
             let (since, blind) = if event.is_lost {
-                let is_kept = event.keepers.contains(&true);
-                (known.or(reached(standing.all_sound_since).filter(|_| is_kept)), None)
+                let sound_since = match (event.is_found_out, event.keepers.contains(&true)) {
+                    (true, _) => standing.sound_since,
+                    // Who kept it must tell the others first.
+                    (false, true) => standing.all_sound_since,
+                    (false, false) => None,
+                };
+                (known.or(reached(sound_since)), None)
             } else {
                 let sent = acknowledged.zip(event.in_log).map(|(acknowledged, in_log)| acknowledged.max(in_log));
                 let reached = reached(standing.sound_since).filter(|_| event.in_log.is_some());
@@ -269,7 +281,7 @@ impl Ledger {
     /// Whether the log has lost a purge, and so has everybody who knew of it.
     pub(crate) fn has_lost(&self) -> bool {
         self.is_torn.load(Ordering::Relaxed)
-            || self.events().iter().any(|event| event.is_lost && !event.keepers.contains(&true))
+            || self.events().iter().any(|event| event.is_lost && !event.is_found_out && !event.keepers.contains(&true))
     }
 
     fn events(&self) -> MutexGuard<'_, Vec<Event>> {

@@ -350,6 +350,9 @@ impl SharedStore for LinkedStore {
                             return Err(down());
                         }
                         let lines = server.lines(after, most);
+                        if after != PurgeSeq::ZERO && server.held(after) != Some(after) {
+                            return Err(StoreError::Gone);
+                        }
                         if !lines.is_empty() || tokio::time::Instant::now() >= deadline {
                             return Ok(lines);
                         }

@@ -258,12 +258,7 @@ impl Stage {
                 let at = self.world.index(Page::EACH.len());
                 self.shared.with(|server, _| server.drop_value(at));
             }
-            // While lines are unread nobody would notice under a connection that lives: not covered.
-            Trouble::LogEviction => self.lose(|server, now| {
-                if server.is_quiet(now, 5_000) {
-                    server.drop_log();
-                }
-            }),
+            Trouble::LogEviction => self.lose(|server, _| server.drop_log()),
             Trouble::Trim => self.shared.with(|server, now| server.trim_older(now, 20_000)),
             Trouble::Garbage => {
                 let seq = self.shared.with(|server, now| server.append(None, now));

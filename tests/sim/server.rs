@@ -196,11 +196,6 @@ impl Server {
         self.leases.clear();
     }
 
-    /// Whether the newest line is older than so long.
-    pub(crate) fn is_quiet(&self, now: u64, than: u64) -> bool {
-        self.log.values().next_back().is_none_or(|line| line.at + than < now)
-    }
-
     pub(crate) fn drop_log(&mut self) {
         self.log.clear();
         self.cut.clear();

@@ -175,7 +175,8 @@ impl Entries {
         let outcome = self.ask(&self.entry(key), command, deadline).await;
         match &outcome {
             // A server that refuses is alive: only silence and broken connections count.
-            Ok(_) | Err(StoreError::Server(_) | StoreError::Refused(..) | StoreError::Unreplicated(..)) => {
+            Ok(_)
+            | Err(StoreError::Server(_) | StoreError::Refused(..) | StoreError::Unreplicated(..) | StoreError::Gone) => {
                 if self.breaker().succeeded() {
                     tracing::info!(tier = "l2", "shared store answers again");
                 }

@@ -50,7 +50,7 @@ pub(super) fn is_elsewhere(error: &StoreError) -> bool {
     match error {
         StoreError::Connection(_) | StoreError::Refused(Denial::ReadOnly | Denial::Moved, _) => true,
         StoreError::Timeout | StoreError::Open | StoreError::Refused(..) => false,
-        StoreError::Unreplicated(..) | StoreError::Server(_) => false,
+        StoreError::Unreplicated(..) | StoreError::Gone | StoreError::Server(_) => false,
     }
 }
 

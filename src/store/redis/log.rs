@@ -130,7 +130,14 @@ impl Log {
             commands.arg("BLOCK").arg(millis(wait).max(1));
         }
         commands.arg("STREAMS").arg(&self.key).arg(id(after));
-        let found = self.ask(&commands, wait).await?.pop().unwrap_or(Value::Nil);
+        // Asked last: a log that is lost while the first question waits, and begun anew, is found out.
+        commands.cmd("XRANGE").arg(&self.key).arg(id(after)).arg(id(after));
+        let mut answers = self.ask(&commands, wait).await?.into_iter();
+        let mut answer = || answers.next().unwrap_or(Value::Nil);
+        let (found, last) = (answer(), answer());
+        if after != PurgeSeq::ZERO && entries(last)?.is_empty() {
+            return Err(StoreError::Gone);
+        }
         let lines = Tasks::compute(bytes(&found), || lines(found)).await?;
         if let Some(newest) = lines.last() {
             self.saw(newest.seq);

@@ -28,6 +28,8 @@ pub(crate) struct Ledger {
     lagging: u64,
     last_purge: AtomicU64,
     events: Mutex<Vec<Event>>,
+    /// When each node asked what the log has since answered.
+    heard: [AtomicU64; NODES_MAX],
     /// The newest position that a line ever had.
     newest: Mutex<PurgeSeq>,
     /// Each time that the log fell back: whose process had read on beyond, and has not told the others yet.
@@ -106,6 +108,7 @@ impl Ledger {
             last_purge: AtomicU64::new(0),
             world: Arc::clone(world),
             events: Mutex::default(),
+            heard: Default::default(),
             newest: Mutex::default(),
             falls: Mutex::default(),
             is_torn: AtomicBool::new(false),
@@ -129,6 +132,11 @@ impl Ledger {
             is_found_out: false,
         });
         format!("event-{}", events.len() - 1)
+    }
+
+    /// The log has answered what a node asked then.
+    pub(crate) fn heard(&self, node: usize, asked: u64) {
+        self.heard[node].fetch_max(asked, Ordering::Relaxed);
     }
 
     /// A line of it stands in the log.
@@ -256,7 +264,10 @@ impl Ledger {
                 };
                 (known.or(reached(sound_since)), None)
             } else {
-                let sent = acknowledged.zip(event.in_log).map(|(acknowledged, in_log)| acknowledged.max(in_log));
+                // What stands in a journal concerns whoever has heard nothing of the log since.
+                let heard = self.heard[standing.node].load(Ordering::Relaxed);
+                let in_log = event.in_log.or(acknowledged.filter(|acknowledged| heard < *acknowledged));
+                let sent = acknowledged.zip(in_log).map(|(acknowledged, in_log)| acknowledged.max(in_log));
                 let reached = reached(standing.sound_since).filter(|_| event.in_log.is_some());
                 (known.into_iter().chain(reached).min(), sent.map(|sent| sent + self.max_blind))
             };

@@ -361,8 +361,10 @@ impl SharedStore for LinkedStore {
                     drop(tokio::time::timeout_at(deadline, changes).await);
                 }
             };
+            let asked_at = self.0.shared.world.now();
             let asked = self.link().converse(wait + CONNECT + DEADLINE, work).await;
             let lines: Vec<LogLine> = self.0.reading(asked)?;
+            self.0.shared.ledger.heard(self.0.node, asked_at);
             if let Some(newest) = lines.last() {
                 self.saw(newest.seq);
             }

@@ -146,7 +146,7 @@ impl Weather {
         let mut redis = Redis::at(RedisServer::Tcp("store.example".to_owned(), 6379));
         redis.lease_wait = Duration::from_millis(world.pick(&[50, 500, 2000]));
         config.redis = Some(redis);
-        config.purge.marks_max = world.pick(&[1_000_000, 1_000_000, 8, 16]);
+        config.purge.marks_max = world.pick(&[1_000_000, 1_000_000, 16, 32, 64]);
         let mut troubles: Vec<_> = Trouble::ALL.into_iter().filter(|_| world.chance(250)).collect();
         if world.chance(150) {
             troubles.clear();

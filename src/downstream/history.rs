@@ -35,7 +35,7 @@ impl Downstream {
                 return Ok(self.everything(memory, from, to, is_second));
             }
             let is_end = lines.len() <= most;
-            most = PORTION.after(&lines, most);
+            most = PORTION.after(lines.iter().map(LogLine::bytes), most);
             let news = lines.into_iter().filter(|line| line.seq > end && line.seq <= to).collect::<Vec<_>>();
             end = news.last().map_or(end, |line| line.seq);
             let size: usize = news.iter().map(LogLine::bytes).sum();

@@ -131,7 +131,7 @@ impl Reader {
                 return Ok(vec![Arc::new(Told { id: newest, json: Notice::reset().to_json(newest) })]);
             }
             self.is_behind = lines.len() > self.most;
-            self.most = HISTORY.after(&lines, self.most);
+            self.most = HISTORY.after(lines.iter().map(LogLine::bytes), self.most);
             let end = lines.last().map_or(self.after, |line| EventId::end_of(line.seq));
             let bytes = lines.iter().map(LogLine::bytes).sum();
             let after = self.after;

@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::policy::purge::{Marked, Mode, Purge, PurgeIndex, PurgeSeq};
 use crate::policy::time::Timestamp;
 use crate::purges::Purges;
-use crate::store::{LogLine, LogState, Portion, SharedStore, StoreError};
+use crate::store::{LogLine, LogState, Portion, SharedStore, StoreError, Written};
 use crate::tasks::Tasks;
 
 /// Lines of the first batch, and what a batch holds, at the most.
@@ -51,7 +51,7 @@ impl Pace {
 
 /// Lines of the log that were read together.
 struct Batch {
-    lines: Vec<LogLine>,
+    lines: Vec<Written>,
     /// When they were asked for.
     asked: Timestamp,
     /// Lines that were asked for: with fewer the log was read to its end.
@@ -156,7 +156,7 @@ impl Follower {
                     Err(error) => return error,
                 },
             };
-            *most = BATCH.after(&batch.lines, batch.most);
+            *most = BATCH.after(batch.lines.iter().map(Written::bytes), batch.most);
             let (now, asked, is_end) = (self.clock.now(), batch.asked, batch.is_end());
             let is_idle = batch.lines.is_empty() && caught_up;
             let wait = if is_end && !is_idle { pace.after(batch.lines.len(), now) } else { Duration::ZERO };
@@ -263,8 +263,8 @@ impl Follower {
         Ok(Batch { lines, asked, most })
     }
 
-    async fn apply_all(&self, lines: Vec<LogLine>, caught_up: bool, now: Timestamp) {
-        let bytes = lines.iter().map(LogLine::bytes).sum();
+    async fn apply_all(&self, lines: Vec<Written>, caught_up: bool, now: Timestamp) {
+        let bytes = lines.iter().map(Written::bytes).sum();
         let to = Applier {
             purges: Arc::clone(&self.purges),
             feed: Arc::clone(&self.feed),
@@ -284,7 +284,8 @@ struct Applier {
 }
 
 impl Applier {
-    fn apply_all(&self, lines: Vec<LogLine>, caught_up: bool, now: Timestamp) {
+    fn apply_all(&self, lines: Vec<Written>, caught_up: bool, now: Timestamp) {
+        let lines: Vec<_> = lines.iter().map(Written::read).collect();
         // Before anybody can see that they are applied.
         let tags = || lines.iter().filter_map(|line| line.purge.as_ref()).flat_map(|purge| &purge.tags);
         for mode in Mode::ALL {

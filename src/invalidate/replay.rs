@@ -152,7 +152,7 @@ mod tests {
     use crate::policy::purge::{Marked, Mode, PurgeIndex};
     use crate::policy::time::Timestamp;
     use crate::store::memory::MemoryStore;
-    use crate::store::{Lease, LeaseToken, LogLine, LogState};
+    use crate::store::{Lease, LeaseToken, LogLine, LogState, Written};
 
     /// A log that no replica has.
     #[derive(Debug)]
@@ -185,7 +185,7 @@ mod tests {
         fn release(&self, _: KeyHash, _: LeaseToken, _: Option<Duration>) -> BoxFuture<'_, Result<(), StoreError>> {
             unreachable!()
         }
-        fn read_log(&self, _: PurgeSeq, _: usize, _: Duration) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
+        fn read_log(&self, _: PurgeSeq, _: usize, _: Duration) -> BoxFuture<'_, Result<Vec<Written>, StoreError>> {
             unreachable!()
         }
         fn look_log(&self, _: PurgeSeq, _: usize) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {

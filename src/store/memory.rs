@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{Lease, LeaseToken, LogLine, LogState, NOTE_BYTES_MAX, SharedStore, StoreError};
+use super::{Lease, LeaseToken, LogLine, LogState, NOTE_BYTES_MAX, SharedStore, StoreError, Written};
 use crate::clock::Clock;
 use crate::policy::key::KeyHash;
 use crate::policy::purge::{Purge, PurgeSeq};
@@ -173,7 +173,7 @@ impl SharedStore for MemoryStore {
         after: PurgeSeq,
         most: usize,
         wait: Duration,
-    ) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<Written>, StoreError>> {
         async move {
             let mut newest = self.newest.subscribe();
             let arrived = newest.wait_for(|newest| *newest > after);
@@ -182,7 +182,7 @@ impl SharedStore for MemoryStore {
             if after != PurgeSeq::ZERO && !self.state().log.contains_key(&after) {
                 return Err(StoreError::Gone);
             }
-            Ok(self.lines(after, most))
+            Ok(self.lines(after, most).into_iter().map(Written::from).collect())
         }
         .boxed()
     }

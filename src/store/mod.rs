@@ -70,7 +70,7 @@ pub trait SharedStore: Send + Sync + fmt::Debug {
     /// [`StoreError::Gone`] says that the log does not hold `after` itself: what came behind it may be gone as well,
     /// even where other lines stand there by now.
     fn read_log(&self, after: PurgeSeq, most: usize, wait: Duration)
-    -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>>;
+    -> BoxFuture<'_, Result<Vec<Written>, StoreError>>;
 
     /// The lines from `from` on, that one included, oldest first, at most `most`: history, beside whoever follows. Who
     /// reads on asks by a [`Portion`], so that no read is larger than it says.
@@ -111,6 +111,27 @@ pub enum Lease {
     Foreign,
 }
 
+/// One line of the log as it stands there: whoever reads many of them reads on while others make sense of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its position.
+    pub seq: PurgeSeq,
+    /// What [`line::encode`] wrote, or somebody else.
+    pub text: Vec<u8>,
+}
+
+impl Written {
+    /// Makes sense of it.
+    pub fn read(&self) -> LogLine {
+        LogLine { seq: self.seq, purge: line::decode(&self.text) }
+    }
+
+    /// Bytes that it takes in memory, about; also what it costs to read and apply.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.text.len()
+    }
+}
+
 /// One line of the log as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
@@ -124,6 +145,12 @@ impl LogLine {
     /// Bytes that it takes in memory, about; also what it costs to apply.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.purge.as_ref().map_or(0, Purge::bytes)
+    }
+}
+
+impl From<LogLine> for Written {
+    fn from(line: LogLine) -> Self {
+        Self { seq: line.seq, text: line.purge.map_or_else(Vec::new, |purge| line::encode(&purge).into_bytes()) }
     }
 }
 

@@ -64,7 +64,7 @@ impl World {
         let lines = self.store.read_log(after, most, NO_WAIT).await.unwrap();
         assert!(lines.is_sorted_by(|a, b| a.seq < b.seq) && lines.iter().all(|line| line.seq > after), "{lines:?}");
         let word = |purge: &Purge| purge.tags.iter().map(|(tag, _)| tag.as_str()).collect::<Vec<_>>().join(" ");
-        lines.iter().map(|line| line.purge.as_ref().map_or("?".to_owned(), word)).collect()
+        lines.iter().map(|line| line.read().purge.as_ref().map_or("?".to_owned(), word)).collect()
     }
 
     /// Waits until a time has passed, on the clock that the store's values live by.
@@ -172,7 +172,7 @@ pub(crate) async fn a_line_comes_back_as_it_was_appended(world: World) {
     };
     let seq = world.store.append(std::slice::from_ref(&sent), KEEP).await.unwrap()[0];
     let lines = world.store.read_log(PurgeSeq::ZERO, 10, NO_WAIT).await.unwrap();
-    assert_eq!((lines.len(), lines[0].seq, &lines[0].purge), (1, seq, &Some(sent)));
+    assert_eq!((lines.len(), lines[0].seq, lines[0].read().purge), (1, seq, Some(sent)));
 }
 
 pub(crate) async fn a_reader_goes_on_where_it_was_in_batches(world: World) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use endcap::policy::key::KeyHash;
 use endcap::policy::purge::{Purge, PurgeSeq};
-use endcap::store::{Lease, LeaseToken, LogLine, LogState, SharedStore, StoreError};
+use endcap::store::{Lease, LeaseToken, LogLine, LogState, SharedStore, StoreError, Written};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, oneshot};
@@ -336,7 +336,7 @@ impl SharedStore for LinkedStore {
         after: PurgeSeq,
         most: usize,
         wait: Duration,
-    ) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<Written>, StoreError>> {
         let after = after.shared();
         async move {
             let work = async move |link: Arc<Link>| {
@@ -368,7 +368,7 @@ impl SharedStore for LinkedStore {
             if let Some(newest) = lines.last() {
                 self.saw(newest.seq);
             }
-            Ok(lines)
+            Ok(lines.into_iter().map(Written::from).collect())
         }
         .boxed()
     }

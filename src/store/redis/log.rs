@@ -18,7 +18,7 @@ use super::links::{Links, Purpose, send};
 use super::topology::{Address, slot};
 use super::{RedisSettings, millis, within};
 use crate::policy::purge::{Purge, PurgeSeq};
-use crate::store::{Denial, LogLine, LogState, StoreError, line};
+use crate::store::{Denial, LogLine, LogState, StoreError, Written, line};
 use crate::tasks::Tasks;
 
 /// What the log outlives its last line by, at the least.
@@ -117,13 +117,13 @@ impl Log {
                 let mut commands = redis::pipe();
                 commands.cmd("XRANGE").arg(&self.key).arg(id(seq)).arg(id(seq));
                 let found = self.write(&commands).await?.pop().unwrap_or(Ok(Value::Nil))?;
-                Ok(entries(found)?.first().is_some_and(|found| found.purge.as_ref() == Some(purge)))
+                Ok(entries(found)?.first().is_some_and(|found| found.read().purge.as_ref() == Some(purge)))
             }
             Err(error) => Err(error),
         }
     }
 
-    pub(super) async fn read(&self, after: PurgeSeq, most: usize, wait: Duration) -> Result<Vec<LogLine>, StoreError> {
+    pub(super) async fn read(&self, after: PurgeSeq, most: usize, wait: Duration) -> Result<Vec<Written>, StoreError> {
         let mut commands = redis::pipe();
         commands.cmd("XREAD").arg("COUNT").arg(most);
         if !wait.is_zero() {
@@ -138,7 +138,7 @@ impl Log {
         if after != PurgeSeq::ZERO && entries(last)?.is_empty() {
             return Err(StoreError::Gone);
         }
-        let lines = Tasks::compute(bytes(&found), || lines(found)).await?;
+        let lines = lines(found)?;
         if let Some(newest) = lines.last() {
             self.saw(newest.seq);
         }
@@ -150,7 +150,9 @@ impl Log {
         commands.cmd("XRANGE").arg(&self.key).arg(id(from)).arg("+").arg("COUNT").arg(most);
         let called = self.links.call(Purpose::History, self.slot, &commands);
         let found = within(self.append_deadline, called).await?.pop().unwrap_or(Ok(Value::Nil))?;
-        Tasks::compute(bytes(&found), || entries(found)).await
+        let lines = entries(found)?;
+        let bytes = lines.iter().map(Written::bytes).sum();
+        Ok(Tasks::compute(bytes, move || lines.iter().map(Written::read).collect()).await)
     }
 
     pub(super) async fn state(&self, applied: PurgeSeq) -> Result<LogState, StoreError> {
@@ -246,18 +248,8 @@ fn beyond(id: &str) -> StoreError {
     StoreError::Server(format!("the purge log holds the id {shown:?}, which Redis has not made; delete the stream"))
 }
 
-/// Bytes of the texts in an answer: what reading its JSON costs.
-fn bytes(answer: &Value) -> usize {
-    match answer {
-        Value::BulkString(text) => text.len(),
-        Value::Array(values) => values.iter().map(bytes).sum(),
-        Value::Map(pairs) => pairs.iter().map(|(key, value)| bytes(key) + bytes(value)).sum(),
-        _ => 0,
-    }
-}
-
 /// The lines in an answer to XREAD: nil, or one stream's entries (a list of pairs, or a map in RESP3).
-fn lines(answer: Value) -> Result<Vec<LogLine>, StoreError> {
+fn lines(answer: Value) -> Result<Vec<Written>, StoreError> {
     match answer {
         Value::Nil => Ok(Vec::new()),
         Value::Array(mut streams) => match streams.pop() {
@@ -270,23 +262,25 @@ fn lines(answer: Value) -> Result<Vec<LogLine>, StoreError> {
     }
 }
 
-/// `[[id, [field, value, …]], …]`. What cannot be read as a line keeps its place with nothing in it.
-fn entries(found: Value) -> Result<Vec<LogLine>, StoreError> {
-    let Value::Array(found) = found else { return Err(odd(&found)) };
-    let line = |entry: &Value| {
+/// `[[id, [field, value, …]], …]`. What is no line of ours keeps its place with nothing in it.
+fn entries(found: Value) -> Result<Vec<Written>, StoreError> {
+    let Value::Array(mut found) = found else { return Err(odd(&found)) };
+    let line = |entry: &mut Value| {
         let Value::Array(parts) = entry else { return Err(odd(entry)) };
-        let [Value::BulkString(id), fields] = parts.as_slice() else { return Err(odd(entry)) };
+        let [Value::BulkString(id), fields] = parts.as_mut_slice() else { return Err(odd(entry)) };
         let id = String::from_utf8_lossy(id);
         let seq = PurgeSeq::parse(&id).ok_or_else(|| beyond(&id))?;
-        Ok(LogLine { seq, purge: purge(fields) })
+        Ok(Written { seq, text: text_in(fields).unwrap_or_default() })
     };
-    found.iter().map(line).collect()
+    found.iter_mut().map(line).collect()
 }
 
-fn purge(fields: &Value) -> Option<Purge> {
+fn text_in(fields: &mut Value) -> Option<Vec<u8>> {
     let Value::Array(fields) = fields else { return None };
-    fields.chunks_exact(2).find_map(|pair| match pair {
-        [Value::BulkString(name), Value::BulkString(line)] if name == line::FIELD.as_bytes() => line::decode(line),
+    fields.chunks_exact_mut(2).find_map(|pair| match pair {
+        [Value::BulkString(name), Value::BulkString(line)] if name == line::FIELD.as_bytes() => {
+            Some(std::mem::take(line))
+        }
         _ => None,
     })
 }

@@ -32,7 +32,7 @@ pub use self::eviction::Eviction;
 use self::links::Links;
 use self::log::Log;
 pub use self::topology::{Address, Topology};
-use super::{Lease, LeaseToken, LogLine, LogState, SharedStore, StoreError};
+use super::{Lease, LeaseToken, LogLine, LogState, SharedStore, StoreError, Written};
 use crate::clock::Clock;
 use crate::jitter::Jitter;
 use crate::policy::key::KeyHash;
@@ -209,7 +209,7 @@ impl SharedStore for RedisStore {
         after: PurgeSeq,
         most: usize,
         wait: Duration,
-    ) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<Written>, StoreError>> {
         self.log.read(after, most, wait).boxed()
     }
 

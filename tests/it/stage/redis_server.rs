@@ -93,8 +93,8 @@ impl RedisServer {
         type Entry = (u64, u64, u64, Vec<String>, redis::Value, redis::Value);
         let entries: Vec<Entry> = redis::from_redis_value(self.command(&["SLOWLOG", "GET", "-1"]).await).unwrap();
         let commands = entries.into_iter().map(|(_, _, _, words, ..)| words);
-        // The follower looks where the log begins.
-        let reads = commands.filter(|words| words[0] == "XRANGE" && words[2] != "-");
+        // The follower looks where the log begins, and for the line that it read last.
+        let reads = commands.filter(|words| words[0] == "XRANGE" && words[2] != "-" && words[3] == "+");
         reads.map(|words| words.last().unwrap().parse().unwrap()).collect()
     }
 

@@ -107,14 +107,21 @@ impl Feed {
         *self.ring() = Ring::default();
     }
 
-    /// The follower has applied a line.
+    /// The follower has applied a line; nobody is woken yet.
     pub(crate) fn applied(&self, seq: PurgeSeq, notices: &[Notice]) {
+        if notices.is_empty() {
+            return;
+        }
         let mut ring = self.ring();
         for (n, notice) in notices.iter().enumerate() {
             let id = EventId::new(seq, n);
             ring.push(Told { id, json: notice.to_json(id) });
         }
         self.metrics.outward.feed_events.inc_by(notices.len() as u64);
+    }
+
+    /// The follower has applied all lines up to this one: who waits is woken.
+    pub(crate) fn applied_up_to(&self, seq: PurgeSeq) {
         self.newest.send_replace(EventId::end_of(seq));
     }
 
@@ -188,6 +195,7 @@ mod tests {
             let purge = Purge { notices, ..Purge::default() };
             let seq = self.log.append(std::slice::from_ref(&purge), KEEP).await.unwrap()[0];
             self.feed.applied(seq, &purge.notices);
+            self.feed.applied_up_to(seq);
             seq
         }
     }

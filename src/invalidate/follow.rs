@@ -303,7 +303,6 @@ impl Applier {
                 self.metrics.purges.log_garbage.inc();
                 tracing::warn!(purge_seq = %seq, "skipped a line of the purge log that cannot be read");
                 self.purges.apply(seq, Marked::default(), at);
-                self.feed.applied(seq, &[]);
                 continue;
             };
             tracing::debug!(purge_seq = %seq, source = purge.source, tags = purge.tags.len(), "purge applied");
@@ -317,6 +316,7 @@ impl Applier {
             self.feed.applied(seq, &notices);
         }
         if let Some(seq) = last {
+            self.feed.applied_up_to(seq);
             let age = self.clock.now().since(seq.logged_at());
             self.metrics.purges.log_lag.set(age.as_secs_f64());
         }

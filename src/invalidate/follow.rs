@@ -126,6 +126,7 @@ impl Follower {
             }
             let is_blind = self.purges.is_blind(self.clock.now());
             if is_blind && !said_blind {
+                self.metrics.purges.went_blind.inc();
                 tracing::warn!("blind: nothing older than max_blind is served as fresh until the log is back");
             }
             said_blind = is_blind;

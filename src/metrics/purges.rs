@@ -18,6 +18,7 @@ pub(crate) struct Purges {
     pub(crate) log_lag: Gauge,
     pub(crate) log_garbage: IntCounter,
     pub(crate) log_lost: IntCounter,
+    pub(crate) went_blind: IntCounter,
     pub(crate) journal_replayed: IntCounter,
     pub(crate) journal_damaged: IntCounter,
 }
@@ -53,6 +54,11 @@ impl Purges {
                 registry,
                 "endcap_log_unreadable_total",
                 "Lines of the purge log that could not be read and were skipped.",
+            ),
+            went_blind: counter(
+                registry,
+                "endcap_went_blind_total",
+                "Times that this node had not confirmed for max_blind that it knows of all purges, and so went blind.",
             ),
             log_lost: counter(
                 registry,

@@ -23,6 +23,7 @@ async fn what_is_older_than_the_bound_is_asked_for_again() {
     stage.advance_secs(4);
     assert_eq!(stage.metric(0, "endcap_blind", &[]).await, 1.0);
     assert_eq!(stage.status(0).await["purges"]["blind"], true);
+    stage.metric_reaches(0, "endcap_went_blind_total", &[], 1.0).await;
     let reply = stage.get(LIST).await;
     assert_eq!((reply.detail(), reply.version()), ("miss.blind".to_owned(), 2));
     stage.origin.publish(3);
@@ -35,6 +36,7 @@ async fn what_is_older_than_the_bound_is_asked_for_again() {
     stage.advance_secs(60);
     stage.redis().run().await;
     sees_again(&stage, 0).await;
+    assert_eq!(stage.metric(0, "endcap_went_blind_total", &[]).await, 1.0, "once for all of it");
 }
 
 /// Waits until the node follows the log, and for what it waits for itself: that others bring their journals.

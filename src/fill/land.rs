@@ -14,6 +14,7 @@ use crate::body::Body;
 use crate::origin::{Framing, OriginBody, Purpose};
 use crate::policy::cache_control::CacheControl;
 use crate::policy::entry::Entry;
+use crate::policy::forms::Forms;
 use crate::policy::freshness::Verdict;
 use crate::policy::hop_by_hop;
 use crate::policy::key::{Key, KeyHash};
@@ -80,7 +81,7 @@ impl Fill {
             Ok(answered) => answered,
             Err(landed) => return landed,
         };
-        let is_about = |previous: &Arc<Entry>| exchange::confirms(previous, answer.headers());
+        let is_about = |previous: &Arc<Entry>| exchange::confirms(&job.rule, previous, answer.headers());
         if answer.status() != StatusCode::NOT_MODIFIED || job.previous.as_ref().is_none_or(is_about) {
             return self.judge_answer(job, began, answer, own).await;
         }
@@ -220,17 +221,14 @@ impl Fill {
             let own = storable::alone(&job.rule, &job.forwarded, &control, false);
             return self.failed(job, began.as_of, head.status, ORIGIN_STATUS, Some(entry), own);
         }
-        if let Some(why) = once {
-            self.metrics.not_stored(why.as_str());
-            // What was stored before is no longer what the origin says.
-            self.remove(&job.key);
-            let own = storable::alone(&job.rule, &job.forwarded, &control, false);
-            return Landed::Entry { entry, source: Source::Origin(head.status), stored: false, own };
+        match once {
+            Some(why) => self.share_once(job, entry, head.status, why, &control),
+            None => self.store(job, entry, head.status, &control),
         }
-        self.store(job, entry, head.status, &control)
     }
 
-    /// A 304: the body stands, as of when it was asked about, not later.
+    /// A 304: the body stands, as of when it was asked about, not later. What is judged is the head that the update
+    /// makes of both (RFC 9111 §3.2): the 304's alone lacks what was stored, and says of its own body what is left out.
     fn renew(&self, job: &Job, began: Began, previous: &Entry, head: http::response::Parts) -> Landed {
         let now = self.clock.now();
         let fresh = &head.headers;
@@ -239,15 +237,18 @@ impl Fill {
         let mut headers = exchange::renewed_headers(&job.rule, &stored, fresh);
         let words = exchange::origin_words(&job.rule, &headers, fresh);
         let control = control(&job.rule, &words);
-        if let Admission::Own(why) = storable::admit(&job.rule, &job.forwarded, previous.status, fresh, &control) {
+        let status = previous.status;
+        let once = match storable::admit(&job.rule, &job.forwarded, status, &headers, &control) {
             // What was for all has become somebody's own. A 304 has no body to give: each asks for itself.
-            return self.unshareable(job, began.as_of, why, head, None, None);
-        }
+            Admission::Own(why) => return self.unshareable(job, began.as_of, why, head, None, None),
+            Admission::ShareOnce(why) => Some(why),
+            Admission::Store => None,
+        };
         for name in &control.no_cache_fields {
             headers.remove(name);
         }
-        let is_encodable = previous.is_encodable && !control.no_transform;
-        let status = previous.status;
+        let suits = |length| self.encoder.compression().suits(&job.rule, status, &headers, &control, length);
+        let is_encodable = previous.is_encodable && suits(previous.body.len());
         let length = exchange::content_length(status, &previous.body);
         let exchanged = Exchanged { asked: began.at, answered: now };
         // What a 304 leaves out stands as it was stored: the origin's old word may be gone, but the times that
@@ -263,7 +264,7 @@ impl Fill {
             key: job.stored_under(&headers).text().into(),
             status,
             lifetime,
-            fields: exchange::stored_fields(&job.rule, headers, length, tag_fields, now, true, is_encodable),
+            fields: exchange::stored_fields(&job.rule, headers, length, tag_fields, now, once.is_none(), is_encodable),
             body: previous.body.clone(),
             tags: previous.tags.clone(),
             as_of: began.as_of,
@@ -272,9 +273,28 @@ impl Fill {
             has_own_etag: previous.has_own_etag,
             is_encodable,
             seen: self.purges.judge(&previous.tags, began.as_of),
-            forms: previous.forms.carried(),
+            forms: if is_encodable { previous.forms.carried() } else { Forms::default() },
         });
-        self.store(job, entry, StatusCode::NOT_MODIFIED, &control)
+        match once {
+            Some(why) => self.share_once(job, entry, StatusCode::NOT_MODIFIED, why, &control),
+            None => self.store(job, entry, StatusCode::NOT_MODIFIED, &control),
+        }
+    }
+
+    /// Gives an answer to those who wait for it, and to nobody after them.
+    fn share_once(
+        &self,
+        job: &Job,
+        entry: Arc<Entry>,
+        fill_status: StatusCode,
+        why: ShareOnce,
+        control: &CacheControl,
+    ) -> Landed {
+        self.metrics.not_stored(why.as_str());
+        // What was stored before is no longer what the origin says.
+        self.remove(&job.key);
+        let own = storable::alone(&job.rule, &job.forwarded, control, false);
+        Landed::Entry { entry, source: Source::Origin(fill_status), stored: false, own }
     }
 
     /// Stores an answer. One that a purge overtook is stored as what it is: stale, or good only for

@@ -12,6 +12,7 @@ use super::key::KeyView;
 use super::lifetime::date;
 use super::purge::Purged;
 use super::route::Rule;
+use super::tags::Tags;
 use super::time::Timestamp;
 
 /// RFC 9211.
@@ -94,8 +95,15 @@ fn condition(previous: &Entry) -> Option<(HeaderName, HeaderValue)> {
 }
 
 /// Whether a 304 with these fields is about the entry that was asked about: an entity tag, if it has one, is the
-/// entry's (RFC 9111 §4.3.4). A 304 that nobody asked for is about nothing.
-pub fn confirms(previous: &Entry, fresh: &HeaderMap) -> bool {
+/// entry's (RFC 9111 §4.3.4). A 304 that nobody asked for is about nothing. Nor does one renew what a purge would no
+/// longer find: the tags that its fields name are the entry's.
+pub fn confirms(rule: &Rule, previous: &Entry, fresh: &HeaderMap) -> bool {
+    let mut tags = Tags::new();
+    tags.add_headers(rule, fresh);
+    tags.are_among(&previous.tags) && is_about(previous, fresh)
+}
+
+fn is_about(previous: &Entry, fresh: &HeaderMap) -> bool {
     let opaque = |tag: &HeaderValue| tag.as_bytes().strip_prefix(b"W/").unwrap_or(tag.as_bytes()).to_vec();
     match (condition(previous), fresh.get(header::ETAG)) {
         (None, _) => false,

@@ -183,6 +183,14 @@ impl Tags {
         }
     }
 
+    /// Whether a purge of any of them finds an answer with these (sorted) tags: each is there, or the coarse tag that it
+    /// collapsed into.
+    pub fn are_among(&self, finished: &[TagHash]) -> bool {
+        let has = |tag: &TagHash| finished.binary_search(tag).is_ok();
+        let any = coarse_tag("");
+        self.found.iter().all(|(coarse, tag)| has(tag) || has(coarse) || has(&any))
+    }
+
     /// The sorted hashes, each once and at most `most`, and how many tags collapsed into coarse ones.
     pub fn finish(self, most: usize) -> (Box<[TagHash]>, usize) {
         let mut found = self.found;
@@ -331,6 +339,22 @@ mod tests {
             null,true,1.5,-3,"prod_\u0031x"]}"#;
         let expected = ["prod_1", "variant_1", "variant_2", "pcat_1", "pcat_2", "prod_1x"];
         assert_eq!(of_body(&rule(), body), hashes(&expected));
+    }
+
+    #[test]
+    fn what_a_purge_would_find_is_among_the_tags_of_an_answer() {
+        let of = |names: &[&str]| {
+            let mut tags = Tags::new();
+            names.iter().for_each(|name| tags.add(name));
+            tags
+        };
+        let check = |asked: &[&str], finished: &[TagHash]| of(asked).are_among(finished);
+        let stored = hashes(&["prod_1", "prod_2", "list:a"]);
+        assert!(check(&[], &stored) && check(&["prod_2", "list:a"], &stored) && !check(&["prod_2", "list:b"], &stored));
+        let coarse = of(&["prod_1", "prod_2", "list:a"]).finish(2).0;
+        assert!(check(&["prod_9"], &coarse) && !check(&["list:b"], &coarse), "the kind collapsed");
+        let any = of(&["prod_1", "list:a", "b"]).finish(1).0;
+        assert!(check(&["prod_9", "list:b", "x"], &any), "all collapsed");
     }
 
     #[test]

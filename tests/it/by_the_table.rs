@@ -6,6 +6,9 @@ use crate::stage::{Answer, Stage};
 const RFC: &str = "[route.rfc]\npaths = [\"/{path*}\"]\npolicy = \"origin\"\nkey = \"url\"\nforward = [\"*\"]\ncontent_type = \"*\"\n\
     trust = [\"cookies\", \"errors\"]\n";
 
+/// One that asks for the plain form, so that it is ours to encode.
+const RFC_PLAIN: &str = "[route.rfc]\npaths = [\"/{path*}\"]\npolicy = \"origin\"\nkey = \"url\"\n";
+
 /// What becomes of a second request, so many seconds after the first.
 #[tokio::test]
 async fn the_second_request() {
@@ -145,5 +148,81 @@ async fn a_304_about_another_version_renews_nothing() {
             let seen = stage.origin.last();
             assert_eq!((seen.field("if-none-match"), seen.field("if-modified-since")), ("", ""), "{n}");
         }
+    }
+}
+
+/// A 304 is judged by the head that it makes of what is stored (RFC 9111 §3.2, §4.3.4), not by its own alone.
+#[tokio::test]
+async fn a_304_is_judged_by_what_it_makes_of_what_is_stored() {
+    let route = |name: &str, more: &str| {
+        format!("[route.{name}]\npaths = [\"/{name}/{{n}}\"]\npolicy = \"origin\"\nkey = \"url\"\n{more}\n")
+    };
+    let all = route("all", "forward = [\"*\"]\ncontent_type = \"*\"");
+    let plain = route("plain", "content_type = \"application/json\"\ntag_headers = [\"surrogate-key\"]");
+    let stage = Stage::new().config(&all).also(&plain).start().await;
+    let (renewed, own) = (["renewed", "hit"], ["pass.unshareable", "pass.marker"]);
+    for (n, (route, status, stored, fresh, expected, why)) in [
+        ("plain", 200, "", "", renewed, "what it leaves out stands, the lifetime too"),
+        ("plain", 200, "", "cache-control: no-store", own, "§5.2.2.5"),
+        ("plain", 200, "", "cache-control: private, max-age=5", own, "§5.2.2.7"),
+        ("plain", 200, "", "set-cookie: a=1", own, "one client's, where the route does not say otherwise"),
+        ("plain", 200, "", "content-encoding: gzip", renewed, "§3.2: the stored body is coded as it was"),
+        ("plain", 200, "", "content-type: text/html", renewed, "§3.2: and of the type that it was"),
+        ("plain", 200, "", "vary: x-unknown", own, "nothing of a request that was not asked with it"),
+        ("all", 200, "vary: a, b, c, d, e", "vary: f, g, h, i", own, "together they are more than we tell apart"),
+        ("all", 200, "vary: a, b, c, d, e", "vary: e, f, g, h", renewed, "and these are not"),
+        (
+            "all",
+            299,
+            "",
+            "cache-control: max-age=5, must-understand",
+            ["renewed", "miss"],
+            "§5.2.2.3: nobody knows 299",
+        ),
+        ("all", 404, "", "cache-control: max-age=5, must-understand", renewed, "§5.2.2.3: but 404"),
+        ("plain", 200, "surrogate-key: a b", "surrogate-key: b", renewed, "a purge of b finds it"),
+        ("plain", 200, "surrogate-key: a", "surrogate-key: a b", ["miss", "hit"], "else a purge of b would not"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/{route}/{n}");
+        let line = |field: &str| if field.is_empty() { String::new() } else { format!("{field}\r\n") };
+        let head = "content-type: application/json\r\ncontent-length: 1\r\netag: \"1\"\r\ncache-control: max-age=5\r\n";
+        let whole = format!("HTTP/1.1 {status} X\r\n{head}{}\r\n1", line(stored));
+        let renewal = format!("HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\n{}\r\n", line(fresh));
+        stage.origin.respond(&path, move |seen| {
+            Answer::raw(if seen.field("if-none-match").is_empty() { whole.clone() } else { renewal.clone() })
+        });
+        assert_eq!(stage.get(&path).await.detail(), "miss");
+        stage.advance_secs(6);
+        for expected in expected {
+            let reply = stage.get(&path).await;
+            let found = (reply.status, reply.text(), reply.detail());
+            assert_eq!(found, (status, "1".into(), expected.into()), "{stored}; {fresh}: {why}");
+            assert_eq!(reply.field("content-type"), "application/json", "{fresh}");
+        }
+    }
+}
+
+/// What is said of the bytes is said of the plain ones, also by a 304 (RFC 9530 §2).
+#[tokio::test]
+async fn a_304_that_brings_a_digest_ends_the_encoded_forms() {
+    let stage = Stage::new().config(RFC_PLAIN).start().await;
+    let body = format!("[{}1]", "1,".repeat(2000));
+    let whole = Answer::json(body).etag("\"1\"").header("cache-control", "max-age=5");
+    stage.origin.answer("/a", whole);
+    let br = [("accept-encoding", "br")];
+    assert_eq!(stage.get_with("/a", &br).await.detail(), "miss");
+    crate::stage::until("it is encoded", async || stage.get_with("/a", &br).await.field("content-encoding") == "br")
+        .await;
+    stage.advance_secs(6);
+    stage
+        .origin
+        .answer("/a", Answer::raw("HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\nrepr-digest: sha-256=:YQ==:\r\n\r\n"));
+    for detail in ["renewed", "hit"] {
+        let reply = stage.get_with("/a", &br).await;
+        assert_eq!((reply.detail(), reply.field("content-encoding")), (detail.to_owned(), String::new()));
+        assert_eq!(reply.field("repr-digest"), "sha-256=:YQ==:");
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
 /// The largest delta-seconds that is believed (RFC 9111 §1.2.2).
@@ -160,6 +160,27 @@ impl CacheControl {
     }
 }
 
+/// What restricts an answer whatever its lifetime (RFC 9111 §5.2.2); `must-understand` lifts a `no-store`, and is none.
+const RESTRICTIONS: [&str; 6] =
+    ["no-cache", "no-store", "no-transform", "private", "must-revalidate", "proxy-revalidate"];
+
+/// `control` (directives parted by commas), with every restriction of these fields that it lacks. One that names fields
+/// is taken for the whole answer, which restricts more, so nothing but our own words is in it.
+pub fn restricted<'v>(control: &'static str, fields: impl Iterator<Item = &'v HeaderValue>) -> HeaderValue {
+    let mut said: Vec<&str> = control.split(", ").collect();
+    for field in fields {
+        let mut add = |name: &str| {
+            let restriction = RESTRICTIONS.into_iter().find(|restriction| *restriction == name);
+            said.extend(restriction.filter(|restriction| !said.contains(restriction)));
+        };
+        // Quotes that do not end may hide anything.
+        if !directives(field.as_bytes(), |name, _| add(name)) {
+            add("no-store");
+        }
+    }
+    HeaderValue::from_str(&said.join(", ")).expect("names of directives")
+}
+
 /// The field names of `no-cache="a, b"`; `None` where one is no name, or there is none.
 fn field_names(argument: &str) -> Option<Vec<HeaderName>> {
     let names: Option<Vec<HeaderName>> = argument.split(',').map(|name| name.trim().parse().ok()).collect();
@@ -213,7 +234,6 @@ fn directives(value: &[u8], mut found: impl FnMut(&str, Option<&str>)) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -348,6 +368,29 @@ mod tests {
         assert!(CacheControl::strictest(&both("no-store", "max-age=60")).no_store);
         assert!(CacheControl::strictest(&both("private", "max-age=60")).private);
         assert!(CacheControl::effective(&both("&&", "no-store")).no_store);
+    }
+
+    #[test]
+    fn what_restricts_stays_when_the_lifetime_goes() {
+        let of = |control, lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(|line| HeaderValue::from_str(line).unwrap()).collect();
+            restricted(control, lines.iter()).to_str().unwrap().to_owned()
+        };
+        let stale = "max-age=0, must-revalidate";
+        for (lines, expected) in [
+            (&[][..], "max-age=0, must-revalidate"),
+            (&["public, max-age=60, s-maxage=9, immutable, stale-if-error=5"], "max-age=0, must-revalidate"),
+            (&["max-age=60, No-Transform"], "max-age=0, must-revalidate, no-transform"),
+            (&["private, max-age=60", "proxy-revalidate"], "max-age=0, must-revalidate, private, proxy-revalidate"),
+            (&["must-revalidate, no-transform", "no-transform"], "max-age=0, must-revalidate, no-transform"),
+            (&["private=\"x-a, x-b\", no-cache=x-c"], "max-age=0, must-revalidate, private, no-cache"),
+            (&["must-understand, no-store"], "max-age=0, must-revalidate, no-store"),
+            (&["x=\"private\""], "max-age=0, must-revalidate"),
+            (&["x=\"unclosed, private"], "max-age=0, must-revalidate, no-store"),
+        ] {
+            assert_eq!(of(stale, lines), expected, "{lines:?}");
+        }
+        assert_eq!(of("no-store", &["no-store, private", "no-transform"]), "no-store, private, no-transform");
     }
 
     proptest! {

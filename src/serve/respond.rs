@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 
 use crate::body::Body;
 use crate::fill::{Failure, Source};
+use crate::policy::cache_control;
 use crate::policy::classify::RefuseReason;
 use crate::policy::conditional::{self, Selected, Stored};
 use crate::policy::encoding::Accepted;
@@ -263,16 +264,16 @@ pub fn entry(
     let is_error = entry.status.is_client_error() || entry.status.is_server_error();
     match said.outcome {
         // A purge of the CDN may have gone ahead of it.
-        _ if said.overtaken => shorten(&mut headers, HeaderValue::from_static("max-age=0, must-revalidate")),
+        _ if said.overtaken => shorten(&mut headers, "max-age=0, must-revalidate"),
         // Nobody downstream may store it as fresh.
         Outcome::Stale | Outcome::StaleError => {
-            shorten(&mut headers, HeaderValue::from_static("max-age=0, must-revalidate"));
+            shorten(&mut headers, "max-age=0, must-revalidate");
         }
         // What we do not keep nobody downstream should, whatever the origin says of its error. Where it
         // says nothing of a lifetime, nor do we.
         Outcome::Failed | Outcome::Miss | Outcome::Collapsed if is_error && !said.stored && !rule.trust.errors => {
             if headers.contains_key(header::CACHE_CONTROL) || LIFETIMES.iter().any(|name| headers.contains_key(name)) {
-                shorten(&mut headers, HeaderValue::from_static("no-store"));
+                shorten(&mut headers, "no-store");
             }
         }
         Outcome::Hit
@@ -315,7 +316,7 @@ pub fn entry(
             headers.insert(header::CONTENT_RANGE, text(&format!("bytes */{length}")));
             headers.remove(header::CONTENT_TYPE);
             // It answers this range alone: the lifetime is that of the whole.
-            shorten(&mut headers, HeaderValue::from_static("no-store"));
+            shorten(&mut headers, "no-store");
             (StatusCode::RANGE_NOT_SATISFIABLE, Bytes::new())
         }
     };
@@ -325,8 +326,11 @@ pub fn entry(
     response
 }
 
-/// Replaces all that speaks of an answer's lifetime.
-fn shorten(headers: &mut HeaderMap, control: HeaderValue) {
+/// Replaces all that speaks of an answer's lifetime. What restricts it stays, that of the fields for CDNs too: without
+/// them `Cache-Control` counts there.
+fn shorten(headers: &mut HeaderMap, control: &'static str) {
+    let names = [&header::CACHE_CONTROL].into_iter().chain(&LIFETIMES);
+    let control = cache_control::restricted(control, names.flat_map(|name| headers.get_all(name)));
     headers.insert(header::CACHE_CONTROL, control);
     for name in &LIFETIMES {
         headers.remove(name);
@@ -401,79 +405,4 @@ fn text(value: &str) -> HeaderValue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cache_status_says_it_in_the_words_of_rfc_9211() {
-        let origin = |status| Source::Origin(StatusCode::from_u16(status).unwrap());
-        let failure = |status: Option<u16>| Failure {
-            status: StatusCode::GATEWAY_TIMEOUT,
-            reason: "upstream_timeout",
-            origin_status: status.map(|status| StatusCode::from_u16(status).unwrap()),
-            answer: None,
-            own: None,
-        };
-        let with_ttl = |ttl| Said { ttl: Some(ttl), ..Said::new(Outcome::Hit) };
-        for (said, expected) in [
-            (with_ttl(57), "endcap; hit; ttl=57; detail=hit"),
-            (with_ttl(999_999), "endcap; hit; ttl=999999; detail=hit"),
-            (Said::new(Outcome::Stale), "endcap; hit; detail=stale"),
-            (
-                Said::filled(origin(200), Fwd::UriMiss, true, false),
-                "endcap; fwd=uri-miss; fwd-status=200; stored; detail=miss",
-            ),
-            (
-                Said::filled(origin(200), Fwd::Stale, true, false),
-                "endcap; fwd=stale; fwd-status=200; stored; detail=miss",
-            ),
-            (
-                Said::filled(origin(200), Fwd::VaryMiss, false, false),
-                "endcap; fwd=vary-miss; fwd-status=200; detail=miss",
-            ),
-            (
-                Said::filled(origin(304), Fwd::Stale, true, false),
-                "endcap; fwd=stale; fwd-status=304; stored; detail=renewed",
-            ),
-            (
-                Said::filled(origin(200), Fwd::UriMiss, true, true),
-                "endcap; fwd=uri-miss; fwd-status=200; collapsed; detail=collapsed",
-            ),
-            // Another request's flight found it in a tier: a hit, and nothing went on.
-            (Said::filled(Source::L1, Fwd::UriMiss, true, true), "endcap; hit; detail=hit"),
-            (Said::filled(Source::L2, Fwd::UriMiss, true, false), "endcap; hit; detail=hit_l2"),
-            (
-                Said::new(Outcome::Pass).because("cookie").forwarded(Fwd::Bypass),
-                "endcap; fwd=bypass; detail=pass.cookie",
-            ),
-            (
-                Said::new(Outcome::Pass).because("method").forwarded(Fwd::Method),
-                "endcap; fwd=method; detail=pass.method",
-            ),
-            // The origin was asked and gave no answer: 504 is our own.
-            (
-                Said::new(Outcome::Failed).forwarded(Fwd::UriMiss).failed(&failure(None)),
-                "endcap; fwd=uri-miss; detail=failed.upstream_timeout",
-            ),
-            (
-                Said::new(Outcome::StaleError).forwarded(Fwd::Stale).failed(&failure(Some(503))),
-                "endcap; fwd=stale; fwd-status=503; detail=stale_error.upstream_timeout",
-            ),
-            // In the back-off nobody asks: the error is a remembered one.
-            (Said::new(Outcome::Failed).failed(&failure(Some(503))), "endcap; detail=failed.upstream_timeout"),
-            (Said::new(Outcome::StaleError).failed(&failure(None)), "endcap; hit; detail=stale_error.upstream_timeout"),
-            (Said::new(Outcome::Refused).because("host"), "endcap; detail=refused.host"),
-        ] {
-            assert_eq!(said.cache_status(), expected);
-        }
-        let key = KeyHash::of(b"a");
-        let miss = Said::filled(origin(200), Fwd::UriMiss, true, false).with_key(key);
-        let name: String = key.to_string().chars().take(16).collect();
-        assert_eq!(
-            miss.cache_status(),
-            format!("endcap; fwd=uri-miss; fwd-status=200; stored; key=\"{name}\"; detail=miss")
-        );
-        let found = Said::filled(Source::L2, Fwd::UriMiss, true, false).with_key(key);
-        assert_eq!(found.cache_status(), "endcap; hit; detail=hit_l2", "nothing went on");
-    }
-}
+mod tests;

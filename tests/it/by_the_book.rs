@@ -372,6 +372,31 @@ async fn a_targeted_field_decides_here_and_goes_on() {
     }
 }
 
+/// What is sent stale, or of a range that is not there, loses its lifetime and nothing else.
+#[tokio::test]
+async fn a_lifetime_that_is_taken_away_takes_no_restriction_with_it() {
+    let stage = Stage::new().config(RFC).start().await;
+    let of = |path: &str, control: &str, targeted: &str| {
+        let answer = Answer::json("1").header("cache-control", control).header("surrogate-control", targeted);
+        stage.origin.answer(path, answer);
+    };
+    of("/a", "public, max-age=1, stale-if-error=60, no-transform", "max-age=60");
+    of("/b", "max-age=1, stale-if-error=60, no-cache=\"x-a\"", "no-store");
+    for (path, expected) in [("/a", "no-transform"), ("/b", "no-cache, no-store")] {
+        stage.get(path).await;
+        let beyond = stage.get_with(path, &[("range", "bytes=9-")]).await;
+        let (status, said) = (beyond.status, beyond.field("cache-control"));
+        let rest = expected.trim_end_matches(", no-store");
+        assert_eq!((status, said), (416, format!("no-store, {rest}")), "{path}");
+        stage.advance_secs(2);
+        stage.origin.answer(path, Answer::reset());
+        let stale = stage.get(path).await;
+        assert_eq!(stale.detail().split('.').next(), Some("stale_error"), "{path}");
+        assert_eq!(stale.field("cache-control"), format!("max-age=0, must-revalidate, {expected}"), "{path}");
+        assert!(!stale.headers.contains_key("surrogate-control"), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn an_error_that_may_not_be_stored_goes_to_who_asked_as_it_is() {
     let stage = Stage::new().config(RFC).start().await;

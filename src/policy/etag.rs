@@ -7,8 +7,12 @@ use super::encoding::Coding;
 /// Stands between an origin's strong tag and the name of the coding that we made of its body.
 const MARK: u8 = b'~';
 
-/// Our own tag of a body: strong, and the same for the same bytes, whoever filled them and whenever. So
+/// Our own tag of a plain body: strong, and the same for the same bytes, whoever filled them and whenever. So
 /// what a purge did not change is not sent again. 128 bits of blake3: the origin chooses the body.
+///
+/// It is never weak: it changes whenever a byte does, which is what strong means (RFC 9110 §8.8.1), and a weak one
+/// could ask for no part (§13.1.5). An encoded form is other bytes, so it has a tag of its own, [`of_form`], and no two
+/// representations share a strong one (§8.8.3.3).
 pub fn of_body(body: &[u8]) -> HeaderValue {
     let hash = blake3::hash(body).to_hex();
     let tag = format!("\"{}\"", hash.split_at(32).0);
@@ -105,6 +109,11 @@ mod tests {
         assert_ne!(of_body(b"{}"), of_body(b"[]"));
         let tag = of_body(b"");
         assert_eq!(tag, "\"af1349b9f5f9a1a6a0404dea36dcc949\"");
+        // Strong in all forms, and one each.
+        let mut forms: Vec<HeaderValue> = Coding::ALL.iter().map(|coding| of_form(&tag, *coding)).collect();
+        forms.push(tag);
+        assert!(forms.iter().all(|tag| is_strong(tag.as_bytes())));
+        assert_eq!(forms.iter().collect::<std::collections::HashSet<_>>().len(), Coding::ALL.len() + 1);
     }
 
     #[test]

@@ -21,6 +21,8 @@ use super::storable::{self, Admission};
 use super::time::Timestamp;
 use super::{exchange, invalidation, variant};
 
+mod selection;
+
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 /// What the rule lets be served when the origin fails, where the origin says nothing of it.
 const UNASKED_SECS: u64 = 20;

@@ -13,6 +13,7 @@ mod config;
 mod framing;
 mod mutate;
 mod request;
+mod selection;
 mod webhook;
 mod wire;
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::stage::{Answer, Client, LogLines, Stage, TOKEN, until, within};
+use crate::stage::{Answer, Client, Delivery, LogLines, Stage, TOKEN, until, within};
 
 #[tokio::test]
 async fn a_purge_needs_the_token_and_json() {
@@ -160,6 +160,59 @@ async fn a_request_that_is_not_admitted_is_counted_and_logged() {
     }
     let refused = [("route", "none"), ("outcome", "refused")];
     assert_eq!(stage.metric(0, "endcap_requests_total", &refused).await, 4.0);
+}
+
+/// Whoever writes it: a shopper, the origin, the sender of a webhook. A line stays one, and a terminal obeys nothing in it.
+#[tokio::test]
+async fn nothing_from_outside_reaches_a_log_line_unescaped() {
+    let (log, _followed) = LogLines::follow();
+    let stage = Stage::new().also("[log]\nrequests = \"on\"\n").start().await;
+    let heads: [&[u8]; 11] = [
+        b"GET /store/products/%0a%1b%5b2J%22%ff HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET /store/carts/\"\\'{} HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET /store/carts/\x1b[2J HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET /store/carts/\xff\xc3(\xc2\x9b31m HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET /store/carts/\xe2\x80\xae\xe2\x80\xa8 HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET /store/carts?\x1b[2J=\"%0d%0a HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET /store/carts HTTP/1.1\r\nhost: \"a\x1b[2J\xff\r\n\r\n",
+        b"GET /store/carts HTTP/1.1\r\nhost: a\r\nuser-agent: \x1b[2J\x9b\xff\r\nx-publishable-api-key: \"\xff\x85\r\n\r\n",
+        b"GET /store/carts HTTP/1.1\r\nhost: a\r\nx\x1b[2J: b\r\n\r\n",
+        b"G\x1b[2JT /store/carts HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET /store/carts HTTP/1.1\x1b\r\nhost: a\r\n\r\n",
+    ];
+    for head in heads {
+        let before = log.with("request").len();
+        let mut client = stage.client(0).await;
+        client.write(head).await;
+        client.reply("GET").await.unwrap();
+        until("it is logged", async || log.with("request").len() > before).await;
+    }
+    for answer in [
+        "HTTP/1.1 200 \x1b[2J\r\ncontent-length: 1\r\n\r\n1",
+        "HTTP/1.1 200 OK\r\ncontent-length: \x1b[2J\"\r\n\r\n1",
+        "HTTP/1.1 200 OK\r\nx\x1b[2J: 1\r\n\r\n1",
+        "\x1b[2J\n\n\n",
+    ] {
+        for path in ["/store/regions", "/store/carts/1"] {
+            stage.origin.answer(path, Answer::raw(answer));
+            stage.get(path).await;
+        }
+    }
+    let hostile = "a\r\nb\u{1b}[2J\"\u{7f}\u{9b}\u{85}\u{2028}\u{202e}";
+    let delivery = Delivery::event(&stage, "msg_\"\\1", hostile, hostile);
+    assert_eq!(delivery.clone().send(&stage).await.status, 202);
+    assert_eq!(delivery.send(&stage).await.status, 409);
+    assert_eq!(log.with("rejected a replayed webhook").pop().unwrap()["id"], "msg_\"\\1");
+    stage.try_purge(0, "hard", &[hostile]).await;
+    let [json, text] = log.written().map(|bytes| String::from_utf8(bytes).unwrap());
+    for written in [&json, &text] {
+        let is_text = |char: char| char == '\n' || !(char.is_control() || ('\u{2028}'..='\u{202e}').contains(&char));
+        let odd = written.lines().find(|line| !line.chars().all(is_text));
+        assert_eq!(odd, None, "{:?}", odd.map(str::as_bytes));
+    }
+    assert_eq!(json.lines().count(), text.lines().count());
+    assert!(text.lines().all(|line| line.starts_with("20")), "each begins with its time");
+    assert!(json.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::stage::{Answer, Stage, within};
+use crate::stage::{Answer, Reply, Stage, within};
 
 /// A route whose answers serve for an hour when the origin fails.
 const THINGS: &str = "[route.things]\npaths = [\"/things\"]\nttl = \"1h\"\nsie = \"1h\"\n";
@@ -155,6 +155,37 @@ async fn a_silent_origin_is_given_up_and_not_asked_for_each_request() {
         assert_eq!(stage.get("/store/products").await.status, 504);
     }
     assert_eq!(stage.origin.total(), 1);
+}
+
+/// The table of the README: what a client sees where nothing stored may serve.
+#[tokio::test]
+async fn a_failure_is_one_clear_line_that_nobody_keeps() {
+    let limits = "[origin]\nfirst_byte_timeout = \"100ms\"\npass_first_byte_timeout = \"100ms\"\n";
+    let seen = |reply: &Reply| {
+        assert_eq!(reply.field("cache-control"), "no-store");
+        assert_eq!(reply.field("content-type"), "text/plain; charset=utf-8");
+        (reply.status, reply.text(), reply.field("retry-after"))
+    };
+    let unread = "The backend could not be reached, or its answer could not be read.\n";
+    let late = "The backend did not answer in time.\n";
+    let stage = Stage::new().also(limits).start().await;
+    // What is filled, and what passes.
+    for path in ["/store/regions", "/store/carts/cart_1"] {
+        stage.origin.answer(path, Answer::reset());
+        assert_eq!(seen(&stage.get(path).await), (502, unread.into(), String::new()), "{path}");
+        stage.advance_secs(5);
+        stage.origin.answer(path, Answer::silence());
+        assert_eq!(seen(&stage.get(path).await), (504, late.into(), String::new()), "{path}");
+    }
+    let stage = Stage::new().also("[origin]\nconnections_max = 1\nqueue_max = 0\n").start().await;
+    let hold = stage.origin.hold("/store/regions");
+    let first = stage.begin("/store/regions");
+    hold.arrived(1).await;
+    let full = stage.get("/store/collections").await;
+    assert_eq!(seen(&full), (503, "Too many requests wait for the backend.\n".into(), "1".into()));
+    assert_eq!((full.detail().as_str(), stage.origin.count("/store/collections")), ("failed.queue_full", 0));
+    hold.release();
+    assert_eq!(first.await.unwrap().status, 200);
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ export function differences (tests, results, expected) {
     if (is !== due) lines.push(`${id}: ${is}, expected ${due}${is === 'pass' ? '' : ` (${message(results[id])})`}`)
   }
   for (const id of expected.keys()) {
-    if (!tests.has(id)) lines.push(`${id}: in expected.toml, but the suite has no such test`)
+    if (!tests.has(id)) lines.push(`${id}: expected not to pass, but the suite has no such test`)
   }
   return lines
 }

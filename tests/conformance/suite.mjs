@@ -2,9 +2,7 @@
 // so each set-up has a process of its own.
 import http from 'node:http'
 import fetch from 'node-fetch'
-import { runTests, getResults } from 'http-cache-tests/client/runner.mjs'
-import suites from 'http-cache-tests/tests/index.mjs'
-import surrogate from 'http-cache-tests/tests/surrogate-control.mjs'
+import * as source from './source.mjs'
 
 /** One node or more: { base, ops }. Requests of one test go to them in turn. */
 const { nodes, only } = JSON.parse(process.argv[2])
@@ -26,6 +24,16 @@ async function throughProxy (path, init) {
   return new fetch.Response(response.status === 304 || response.status === 204 ? null : body, {
     status: response.status, statusText: response.statusText, headers: response.headers
   })
+}
+
+/** The same with the platform's own fetch, whose answers the checkout's client looks into. */
+const platform = globalThis.fetch
+async function throughProxyByPlatform (path, init) {
+  const response = await platform(nodeFor(path).base + path, init)
+  // Where the body breaks off the client sees that for itself.
+  await response.clone().arrayBuffer().catch(() => {})
+  await settled()
+  return response
 }
 
 // An answer comes before the other nodes have it, so the next request waits until nothing is under way and
@@ -50,11 +58,19 @@ async function look () {
   if (next === null) asking = null
 }
 
+const all = await source.suites()
 const chosen = only.length === 0
-  ? [...suites, surrogate]
-  : [...suites, surrogate].map(suite => ({ ...suite, tests: suite.tests.filter(test => only.includes(test.id)) }))
+  ? all
+  : all.map(suite => ({ ...suite, tests: suite.tests.filter(test => only.includes(test.id)) }))
 if (only.length > 0) chosen.flatMap(suite => suite.tests).forEach(test => { test.dump = process.env.DUMP === '1' })
+const { runTests, getResults } = await source.runner()
 // Fewer at once than the suite's own hundred: its lifetimes are two seconds of the real clock.
-await runTests(chosen, throughProxy, false, '', 50)
+const atOnce = 50
+if (source.isCheckout) {
+  globalThis.fetch = throughProxyByPlatform
+  await runTests(chosen, false, '', atOnce)
+} else {
+  await runTests(chosen, throughProxy, false, '', atOnce)
+}
 process.stdout.write('\nRESULTS ' + JSON.stringify(getResults()) + '\n')
 process.exit(0)

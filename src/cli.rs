@@ -86,8 +86,8 @@ struct PurgeArgs {
     #[arg(required = true, value_name = "TAG")]
     tags: Vec<String>,
     /// How strongly to forget
-    #[arg(long, value_enum, default_value_t = ModeArg::Hard)]
-    mode: ModeArg,
+    #[arg(long, value_enum)]
+    mode: Option<ModeArg>,
     #[command(flatten)]
     node: NodeArgs,
     /// The token of the section \[ops\]
@@ -309,11 +309,12 @@ fn print_config(args: &ConfigArgs) -> ExitCode {
 }
 
 async fn purge(args: PurgeArgs) -> anyhow::Result<()> {
-    let mode = match args.mode {
+    let mode = args.mode.map(|mode| match mode {
         ModeArg::Hard => "hard",
         ModeArg::Soft => "soft",
         ModeArg::Delete => "delete",
-    };
+    });
+    // Without a mode the node's own word counts: hard, unless that empties too much.
     let body = serde_json::json!({ "tags": args.tags, "mode": mode }).to_string();
     let request = Request::builder()
         .method(Method::POST)

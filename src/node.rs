@@ -31,7 +31,7 @@ use crate::policy::admission::HeadLimits;
 use crate::policy::cors::Cors;
 use crate::policy::encoding::Compression;
 use crate::policy::position::Positions;
-use crate::policy::purge::PurgeIndex;
+use crate::policy::purge::{PurgeIndex, PurgeSeq};
 use crate::purges::Purges;
 use crate::serve::accept::{self, ConnectionEnd, ConnectionLimits, ConnectionObserver, Handler, Listener};
 use crate::serve::forward::Forward;
@@ -250,6 +250,8 @@ impl Parts {
                 soft_grace: config.purge.soft_grace,
                 echo: config.purge.echo,
                 canary: config.purge.canary,
+                hot_refill: config.purge.hot_refill,
+                refreshes_max: (config.origin.connections_max / 2).max(1),
                 lease_ttl: config.redis.as_ref().map_or(Duration::ZERO, |redis| redis.lease_ttl),
                 lease_wait: config.redis.as_ref().map_or(Duration::ZERO, |redis| redis.lease_wait),
                 seed,
@@ -273,6 +275,11 @@ impl Parts {
         };
         tasks.spawn(follower.run(tasks.stopping().clone()));
         tasks.spawn(tidy(Arc::clone(&fill), tasks.clone()));
+        let refilled = (config.purge.hot_refill > 0).then(|| {
+            let (done, refilled) = watch::channel(PurgeSeq::ZERO);
+            tasks.spawn(Arc::clone(&fill).keep_hot(done));
+            refilled
+        });
         if let Some(journal) = &journal {
             let patience = config.purge.ack_timeout;
             tasks.spawn(journal.clone().run(Arc::clone(&log), log_keep, patience, tasks.stopping().clone()));
@@ -295,6 +302,7 @@ impl Parts {
                     target,
                     store: Arc::clone(&log),
                     purges: Arc::clone(&purges),
+                    refilled: refilled.clone(),
                     sender: Arc::clone(&sender),
                     clock: Arc::clone(&clock),
                     metrics: Arc::clone(&metrics),
@@ -321,6 +329,8 @@ impl Parts {
             keep: log_keep,
             ack_timeout: config.purge.ack_timeout,
             tags_max: config.purge.tags_max,
+            blast_radius: config.purge.blast_radius,
+            hot: Arc::clone(fill.hot()),
             tasks: tasks.clone(),
             breaker: invalidate::breaker(),
             positions: Positions::new(

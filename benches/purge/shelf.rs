@@ -90,6 +90,8 @@ impl Shelf {
                 soft_grace: Duration::from_secs(2),
                 echo: Duration::ZERO,
                 canary: Duration::ZERO,
+                hot_refill: 0,
+                refreshes_max: 32,
                 lease_ttl: Duration::from_secs(10),
                 lease_wait: Duration::from_secs(2),
             },

@@ -112,6 +112,7 @@ pub(super) fn events(raw: BTreeMap<String, raw::Event>, check: &mut Checker<'_, 
             hard: templates("hard", event.hard),
             soft: templates("soft", event.soft),
             delete: templates("delete", event.delete),
+            firm: event.firm.unwrap_or_default(),
         };
         events.insert(name, rule);
     }

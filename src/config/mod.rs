@@ -331,6 +331,10 @@ pub struct Purge {
     pub echo: Duration,
     /// How long an event may be under way before a changed answer counts as changed without one; zero looks at none.
     pub canary: Duration,
+    /// Of what a purge hit the most asked is refilled at once, so many at the most; zero for none.
+    pub hot_refill: usize,
+    /// The share of recent hits beyond which a purge becomes soft: 0.01 to 0.99; `None` for never.
+    pub blast_radius: Option<f64>,
     /// The file in which purges are safe while the log cannot be reached; without one their senders get 503.
     pub journal: Option<PathBuf>,
     /// Bytes to which the journal grows.
@@ -350,6 +354,8 @@ impl Default for Purge {
             max_blind: Duration::from_secs(5),
             echo: Duration::from_secs(2),
             canary: Duration::from_secs(10),
+            hot_refill: 16,
+            blast_radius: None,
             journal: None,
             journal_max: 16 << 20,
             tags_max: 100_000,

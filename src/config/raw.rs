@@ -143,6 +143,8 @@ tables! {
         max_blind: Text<Duration>,
         echo: Text<Duration>,
         canary: Text<Duration>,
+        hot_refill: usize,
+        blast_radius: f64,
         journal: String,
         journal_max: Text<Size>,
         tags_max: usize,
@@ -171,6 +173,7 @@ tables! {
         hard: Vec<Text<Template>>,
         soft: Vec<Text<Template>>,
         delete: Vec<Text<Template>>,
+        firm: bool,
     }
 
     Downstream {

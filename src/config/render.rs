@@ -116,6 +116,8 @@ impl Config {
                 max_blind: some(purge.max_blind),
                 echo: some(purge.echo),
                 canary: some(purge.canary),
+                hot_refill: Some(purge.hot_refill),
+                blast_radius: purge.blast_radius,
                 journal: purge.journal.as_ref().map(|path| path.display().to_string()),
                 journal_max: size(purge.journal_max),
                 tags_max: Some(purge.tags_max),
@@ -183,7 +185,12 @@ fn to_hook(hook: &Hook) -> raw::Hook {
 
 fn to_event(event: &EventRule) -> raw::Event {
     let some = |list: &[Template]| templates(list).filter(|list| !list.is_empty());
-    raw::Event { hard: some(&event.hard), soft: some(&event.soft), delete: some(&event.delete) }
+    raw::Event {
+        hard: some(&event.hard),
+        soft: some(&event.soft),
+        delete: some(&event.delete),
+        firm: event.firm.then_some(true),
+    }
 }
 
 fn to_downstream(target: &Downstream) -> raw::Downstream {

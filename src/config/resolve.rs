@@ -261,6 +261,9 @@ fn purge(raw: raw::Purge, check: &mut Checker<'_, '_>) -> Purge {
         // Zero asks nothing again.
         echo: check.within(at, "echo", echo, default.echo, Duration::ZERO, MINUTE),
         canary: check.within(at, "canary", canary, default.canary, Duration::ZERO, HOUR),
+        hot_refill: check.within(at, "hot_refill", raw.hot_refill, default.hot_refill, 0, 1000),
+        // One would soften nothing, zero everything.
+        blast_radius: raw.blast_radius.map(|share| check.within(at, "blast_radius", Some(share), share, 0.01, 0.99)),
         journal,
         journal_max: check.bytes(at, "journal_max", raw.journal_max, default.journal_max, 4096, 1 << 30),
         tags_max: check.within(at, "tags_max", raw.tags_max, default.tags_max, 1, 1_000_000),

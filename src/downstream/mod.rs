@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -39,6 +40,8 @@ const COALESCE: Duration = Duration::from_millis(100);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a storefront is spared a purge that a CDN has not acknowledged.
 const CDN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a target is spared a purge while what is asked for most is refilled.
+const REFILL_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What one worker does for one target, on each node.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub struct Downstream {
     pub store: Arc<dyn SharedStore>,
     /// What this node has applied: nothing is told before that.
     pub purges: Arc<Purges>,
+    /// Up to where what is asked for most has been refilled, where that is done.
+    pub refilled: Option<watch::Receiver<PurgeSeq>>,
     /// How it is told.
     pub sender: Arc<Sender>,
     /// Tells the time.
@@ -70,12 +75,40 @@ pub struct Downstream {
 /// What a worker remembers from one look to the next.
 #[derive(Debug, Default)]
 struct Memory {
-    /// Up to here the CDNs should have been told, since when they are waited for.
-    waits: Option<(PurgeSeq, Timestamp)>,
+    for_cdns: Wait,
+    for_refill: Wait,
     /// It was said that the place cannot be read.
     said_garbage: bool,
     /// The place from which it was said that the log does not reach back to it.
     said_lost: Option<PurgeSeq>,
+}
+
+/// Up to where others are waited for, and since when.
+#[derive(Debug, Default)]
+struct Wait(Option<(PurgeSeq, Timestamp)>);
+
+impl Wait {
+    /// How far a target may be told where others have `reached` a position: no further, until their time is over.
+    fn limit(
+        &mut self,
+        reached: PurgeSeq,
+        cursor: PurgeSeq,
+        applied: PurgeSeq,
+        patience: Duration,
+        now: Timestamp,
+    ) -> PurgeSeq {
+        if reached >= applied {
+            self.0 = None;
+            return applied;
+        }
+        let (awaited, since) = *self.0.get_or_insert((applied, now));
+        if awaited <= cursor {
+            self.0 = Some((applied, now));
+        } else if now.since(since) >= patience {
+            return reached.max(awaited);
+        }
+        reached
+    }
 }
 
 /// What comes next for a worker.
@@ -176,7 +209,8 @@ impl Downstream {
         Ok(Next::Pause(Duration::ZERO))
     }
 
-    /// How far it may be told: what its CDNs have purged, and what they have had time enough for.
+    /// How far it may be told: where what is asked for most has been refilled, so that its first miss is a hit here; and
+    /// what its CDNs have purged; and what there was time enough for.
     async fn limit(
         &self,
         memory: &mut Memory,
@@ -184,22 +218,16 @@ impl Downstream {
         applied: PurgeSeq,
         now: Timestamp,
     ) -> Result<PurgeSeq, StoreError> {
-        let mut limit = applied;
+        let refilled = self.refilled.as_ref().map_or(applied, |refilled| refilled.borrow().shared());
+        let mut purged = applied;
         for cdn in &self.after {
             let cdn = place::progress_of(&*self.store, cdn, now).await?.unwrap_or_default();
-            limit = limit.min(cdn.position());
+            purged = purged.min(cdn.position());
         }
-        if limit == applied {
-            memory.waits = None;
-            return Ok(limit);
-        }
-        let (awaited, since) = *memory.waits.get_or_insert((applied, now));
-        if awaited <= cursor {
-            memory.waits = Some((applied, now));
-        } else if now.since(since) >= CDN_PATIENCE {
-            limit = limit.max(awaited);
-        }
-        Ok(limit)
+        let Memory { for_cdns, for_refill, .. } = memory;
+        let purged = for_cdns.limit(purged, cursor, applied, CDN_PATIENCE, now);
+        let refilled = for_refill.limit(refilled, cursor, applied, REFILL_PATIENCE, now);
+        Ok(purged.min(refilled))
     }
 
     /// Tells the target, and writes what has become of it.

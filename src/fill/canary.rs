@@ -49,11 +49,15 @@ impl Fill {
     /// time to come.
     pub(super) async fn compare(self: &Arc<Self>, job: &Job, entry: &Arc<Entry>, source: Source) {
         let Some(previous) = job.previous.as_ref().filter(|_| matches!(source, Source::Origin(_))) else { return };
-        // What another node filled is no word of the origin's to this one.
-        if !self.is_watched(&job.rule) || !previous.is_own || previous.key != entry.key {
+        if previous.key != entry.key {
             return;
         }
-        if !canary::differ(previous, entry) || self.purges.check(previous) != Purged::No {
+        if self.purges.check(previous) != Purged::No {
+            self.metrics.refilled_after_purge(canary::differ(previous, entry));
+            return;
+        }
+        // What another node filled is no word of the origin's to this one.
+        if !self.is_watched(&job.rule) || !previous.is_own || !canary::differ(previous, entry) {
             return;
         }
         let Ok(place) = Arc::clone(&self.canary.places).try_acquire_owned() else { return };
@@ -105,7 +109,8 @@ impl Fill {
                 if fill.purges.check(&held) != Purged::No {
                     return;
                 }
-                fill.refresh(Job { previous: Some(held), not_before: fill.clock.now(), ..job.clone() });
+                let job = Job { previous: Some(held), not_before: fill.clock.now(), ..job.clone() };
+                fill.refresh(job, None);
             }
         });
     }

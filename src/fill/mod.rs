@@ -6,6 +6,7 @@ pub mod flights;
 mod land;
 mod lease;
 mod reading;
+mod refill;
 mod shared;
 mod unstored;
 mod wanted;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Response, StatusCode};
 use prometheus::IntGauge;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::body::Body;
 use crate::clock::Clock;
@@ -34,6 +35,7 @@ use crate::policy::storable::Unshareable;
 use crate::policy::time::Timestamp;
 use crate::purges::Purges;
 use crate::store::SharedStore;
+use crate::store::hot::Hot;
 use crate::store::l1::{L1, Slot};
 use crate::store::wire::Codec;
 use crate::tasks::Tasks;
@@ -68,6 +70,10 @@ pub struct FillSettings {
     pub echo: Duration,
     /// How long an event may be under way before a changed answer counts as changed without one; zero for never.
     pub canary: Duration,
+    /// Of what a purge hit the most asked is refilled at once, so many at the most.
+    pub hot_refill: usize,
+    /// Refreshes behind answers that are under way at once, at the most: clients who wait have the rest of the origin.
+    pub refreshes_max: usize,
     /// How long a lease lasts at the most.
     pub lease_ttl: Duration,
     /// How long a flight waits for another node's.
@@ -173,6 +179,8 @@ pub struct Fill {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: FillSettings,
     flights: Arc<Flights<Landed>>,
+    refreshes: Arc<Semaphore>,
+    hot: Arc<Hot>,
     encoder: Encoder,
     budget: Budget,
     canary: Canary,
@@ -198,6 +206,8 @@ impl Fill {
         let encoder = Encoder::start(settings.compression.clone(), l1.clone(), Arc::clone(&metrics), &tasks);
         Arc::new(Self {
             origin,
+            hot: Hot::new(l1.clone()),
+            refreshes: Arc::new(Semaphore::new(settings.refreshes_max)),
             l1,
             shared,
             codec,
@@ -282,6 +292,11 @@ impl Fill {
         &self.l1
     }
 
+    /// What is asked for most.
+    pub fn hot(&self) -> &Arc<Hot> {
+        &self.hot
+    }
+
     /// The purge index that entries are judged by.
     pub fn purges(&self) -> &Purges {
         &self.purges
@@ -313,7 +328,7 @@ impl Fill {
                     let waits = leader.follower();
                     let (own, answer) = oneshot::channel();
                     let job = Job { interim: interim.clone(), ..wanted.job(previous.clone()) };
-                    self.launch(job, leader, Some(own));
+                    self.launch(job, leader, Some(own), None);
                     // The sender is dropped unsent where the answer is for all.
                     if let Ok((answer, why)) = answer.await {
                         return Filled::Own(answer, why);
@@ -349,19 +364,26 @@ impl Fill {
         Filled::Overtaken
     }
 
-    /// Refreshes an entry that is being served with this verdict, unless that is under way, or too soon.
+    /// Refreshes an entry that is being served with this verdict, unless that is under way, or too soon, or too many
+    /// others are: then the next who is served has it done.
     pub fn refresh_behind(self: &Arc<Self>, wanted: &Wanted<'_>, entry: &Arc<Entry>, verdict: Verdict) {
         if self.clock.now() < freshness::refresh_not_before(entry, verdict, self.settings.soft_grace) {
             return;
         }
-        self.refresh(wanted.job(Some(Arc::clone(entry))));
+        if self.is_flying(wanted) {
+            return;
+        }
+        match Arc::clone(&self.refreshes).try_acquire_owned() {
+            Ok(place) => self.refresh(wanted.job(Some(Arc::clone(entry))), Some(place)),
+            Err(_) => self.metrics.fills.put_off.inc(),
+        }
     }
 
     /// Begins a flight that nobody waits for, unless one is under way.
-    fn refresh(self: &Arc<Self>, job: Job) {
+    fn refresh(self: &Arc<Self>, job: Job, place: Option<OwnedSemaphorePermit>) {
         if let Joined::Leader(leader) = self.flights.join(job.key.hash()) {
             self.metrics.fills.refreshes.inc();
-            self.launch(job, leader, None);
+            self.launch(job, leader, None, place);
         }
     }
 
@@ -370,12 +392,14 @@ impl Fill {
         mut job: Job,
         leader: Leader<Landed>,
         own: Option<oneshot::Sender<(Response<Body>, Unshareable)>>,
+        place: Option<OwnedSemaphorePermit>,
     ) {
         let fill = Arc::clone(self);
         self.tasks.spawn(async move {
             // Whoever is answered by this flight can see that it is not over yet.
             let under_way = UnderWay::new(&fill.metrics.fills.l2_writes_under_way);
             let (landed, lease) = fill.fly(&mut job, own).await;
+            drop(place);
             leader.land(landed.clone());
             // Those who wait have their answer; the other nodes come after.
             if let Landed::Entry { entry, source, stored: true, .. } = &landed {
@@ -417,7 +441,7 @@ impl Fill {
                 && Arc::ptr_eq(&held, &entry)
             {
                 fill.metrics.fills.echoes.inc();
-                fill.refresh(job);
+                fill.refresh(job, None);
             }
         });
     }

@@ -69,6 +69,8 @@ impl Nodes {
                 soft_grace: Duration::from_secs(2),
                 echo: Duration::ZERO,
                 canary: Duration::ZERO,
+                hot_refill: 0,
+                refreshes_max: 32,
                 lease_ttl: Duration::from_secs(10),
                 lease_wait: Duration::from_secs(2),
                 compression: Compression::default(),

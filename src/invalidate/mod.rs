@@ -2,6 +2,7 @@
 
 pub mod follow;
 pub mod journal;
+mod radius;
 pub mod replay;
 pub mod webhook;
 
@@ -17,6 +18,7 @@ use crate::policy::breaker::Breaker;
 use crate::policy::position::Positions;
 use crate::policy::purge::{Marked, Purge, PurgeSeq};
 use crate::purges::Purges;
+use crate::store::hot::Hot;
 use crate::store::{SharedStore, StoreError};
 use crate::tasks::Tasks;
 use replay::Replay;
@@ -55,12 +57,14 @@ impl Durable {
 }
 
 /// A purge that is safe and applied here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Acknowledged {
     /// Where it stands in the log; in a journal, behind what stands there.
     pub seq: PurgeSeq,
     /// Where it is safe.
     pub durable: Durable,
+    /// The share of the recent hits that it would have emptied, where it became soft for that.
+    pub softened: Option<f64>,
 }
 
 /// Why a purge is not acknowledged.
@@ -112,6 +116,10 @@ pub struct Invalidator {
     pub ack_timeout: Duration,
     /// Most tags in one purge.
     pub tags_max: usize,
+    /// The share of recent hits beyond which a purge becomes soft; `None` for never.
+    pub blast_radius: Option<f64>,
+    /// What those were.
+    pub hot: Arc<Hot>,
     /// Where orders are carried out to their end.
     pub tasks: Tasks,
     /// Open after a failure of the log.
@@ -173,7 +181,7 @@ impl Invalidator {
         let error = match self.append(&purge).await {
             Ok(seq) => match tokio::time::timeout(self.ack_timeout, self.purges.wait_for(seq)).await {
                 Ok(()) if self.purges.with(|index| index.has_applied(seq)) => {
-                    return Ok(Acknowledged { seq, durable: self.durable });
+                    return Ok(Acknowledged { seq, durable: self.durable, softened: None });
                 }
                 // Evicted or deleted before it was read: the follower is past it, and nobody has applied it.
                 Ok(()) => PurgeError::Log(StoreError::Server("the log has lost the line".into())),
@@ -194,7 +202,7 @@ impl Invalidator {
         let journaled = journal.append(&purge).await;
         let seq = self.purges.apply_here(line, self.clock.now());
         match (journaled, error) {
-            (Ok(()), _) => Ok(Acknowledged { seq, durable: Durable::Journal }),
+            (Ok(()), _) => Ok(Acknowledged { seq, durable: Durable::Journal, softened: None }),
             (Err(full), PurgeError::Log(error)) => Err(PurgeError::Journal(error, full.to_string())),
             (Err(_), error) => Err(error),
         }
@@ -243,6 +251,7 @@ mod tests {
     use crate::policy::purge::{Mode, PurgeIndex};
     use crate::policy::tags::TagHash;
     use crate::policy::time::Timestamp;
+    use crate::store::l1::L1;
     use crate::store::memory::MemoryStore;
 
     fn invalidator() -> Arc<Invalidator> {
@@ -257,6 +266,8 @@ mod tests {
             keep: Duration::from_secs(100),
             ack_timeout: Duration::from_secs(1),
             tags_max: 10,
+            blast_radius: None,
+            hot: Hot::new(L1::new(0)),
             tasks: Tasks::new(),
             breaker: breaker(),
             positions: Positions::default(),

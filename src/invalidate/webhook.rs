@@ -134,7 +134,7 @@ impl Webhooks {
         if self.is_told_on {
             purge.notices = events.iter().map(Notice::of).collect();
         }
-        let (mut unknown, mut incomplete) = (Vec::new(), Vec::new());
+        let (mut unknown, mut incomplete, mut firm) = (Vec::new(), Vec::new(), HashSet::new());
         for event in &events {
             let Some(rule) = webhook::find_rule(&self.events, &event.name) else {
                 self.unknown(source, &event.name);
@@ -142,6 +142,9 @@ impl Webhooks {
                 continue;
             };
             let (tags, lacking) = webhook::expand(rule, event);
+            if rule.firm {
+                firm.extend(tags.iter().map(|(tag, _)| tag.clone()));
+            }
             purge.tags.extend(tags);
             if let Some(name) = lacking.first() {
                 tracing::warn!(source, event = event.name, lacking = name, "an event lacks what its purge names");
@@ -164,7 +167,7 @@ impl Webhooks {
             self.metrics.webhook(result);
             return Reply { status, body: json!({ "purged": 0, "unknown": unknown, "incomplete": incomplete }) };
         }
-        match self.invalidator.purge(purge).await {
+        match self.invalidator.purge_within(purge, &firm).await {
             Ok(acknowledged) => {
                 self.metrics.webhook(result);
                 let body = json!({
@@ -172,6 +175,8 @@ impl Webhooks {
                     "seq": acknowledged.seq.to_string(),
                     "position": self.invalidator.position(&acknowledged),
                     "durable": acknowledged.durable.as_str(),
+                    "softened": acknowledged.softened.is_some(),
+                    "share": acknowledged.softened,
                     "unknown": unknown,
                     "incomplete": incomplete,
                 });

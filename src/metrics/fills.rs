@@ -34,6 +34,9 @@ pub(crate) struct Fills {
     pub(crate) overtaken: IntCounter,
     pub(crate) refreshes: IntCounter,
     pub(crate) echoes: IntCounter,
+    pub(crate) hot_refills: IntCounter,
+    pub(crate) put_off: IntCounter,
+    refilled: IntCounterVec,
 }
 
 impl Fills {
@@ -130,6 +133,22 @@ impl Fills {
                 "endcap_flights_overtaken_total",
                 "Waits for another's fill whose result a purge had overtaken; the request joined again.",
             ),
+            hot_refills: counter(
+                registry,
+                "endcap_hot_refills_total",
+                "Refills of what is asked for most, begun after a purge before anybody asked (purge.hot_refill).",
+            ),
+            put_off: counter(
+                registry,
+                "endcap_refreshes_put_off_total",
+                "Times that a refresh was left to the next request because too many were under way.",
+            ),
+            refilled: counters(
+                registry,
+                "endcap_refilled_after_purge_total",
+                "Purged answers that the origin was asked for again, by whether they had changed: same or changed.",
+                &["answer"],
+            ),
             refreshes: counter(registry, "endcap_refreshes_total", "Refreshes behind a stale answer that began."),
             echoes: counter(
                 registry,
@@ -158,6 +177,7 @@ impl Fills {
         ];
         declare(&self.l2_reads, found.into_iter().chain(StoreError::REASONS));
         declare(&self.l2_writes, ["ok"].into_iter().chain(StoreError::REASONS));
+        declare(&self.refilled, ["same", "changed"]);
         declare(&self.leases, ["leads", "served", "vain", "foreign", "timeout", "error"]);
         for coding in Coding::ALL {
             for result in Encoded::ALL {
@@ -217,6 +237,11 @@ impl Metrics {
     /// An encoded body was sent in place of a plain one that is so much larger.
     pub(crate) fn saved(&self, coding: Coding, bytes: usize) {
         self.fills.bytes_saved[coding.index()].inc_by(bytes as u64);
+    }
+
+    /// A purged answer was asked for again.
+    pub(crate) fn refilled_after_purge(&self, has_changed: bool) {
+        self.fills.refilled.with_label_values(&[if has_changed { "changed" } else { "same" }]).inc();
     }
 
     /// An answer had changed without a purge.

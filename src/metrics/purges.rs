@@ -13,6 +13,7 @@ pub(crate) struct Purges {
     tags: IntCounterVec,
     webhooks: IntCounterVec,
     orders: IntCounterVec,
+    pub(crate) softened: IntCounter,
     pub(crate) log_connected: IntGauge,
     /// Seconds.
     pub(crate) log_lag: Gauge,
@@ -43,6 +44,12 @@ impl Purges {
                 "endcap_purge_orders_total",
                 "Orders to purge, from webhooks and operators: acknowledged, or why not.",
                 &["result"],
+            ),
+            softened: counter(
+                registry,
+                "endcap_purges_softened_total",
+                "Hard purges that this node made soft because they would have emptied more than purge.blast_radius of its \
+                 recent hits.",
             ),
             log_connected: gauge(registry, "endcap_log_connected", "1 while this node follows the purge log."),
             log_lag: float(

@@ -3,7 +3,7 @@
 mod events;
 mod websocket;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,17 +161,27 @@ impl Ops {
         let Some(mode) = Mode::from_word(order.mode.as_deref().unwrap_or("hard")) else {
             return refuse(StatusCode::BAD_REQUEST, "`mode` is `hard`, `soft` or `delete`");
         };
+        // Who says `hard` means it.
+        let is_firm = order.mode.is_some();
         let tags = order.tags.into_iter().map(|tag| (tag, mode)).collect();
         let purge = Purge { tags, source: "operator".into(), ..Purge::default() };
         let count = purge.tags.len();
-        match self.invalidator.purge(purge).await {
+        let outcome = if is_firm {
+            self.invalidator.purge(purge).await
+        } else {
+            self.invalidator.purge_within(purge, &HashSet::new()).await
+        };
+        match outcome {
             Ok(acknowledged) => {
+                let mode = acknowledged.softened.map_or(mode, |_| Mode::Soft);
                 let reply = json!({
                     "purged": count,
                     "mode": mode.as_str(),
                     "seq": acknowledged.seq.to_string(),
                     "position": self.invalidator.position(&acknowledged),
                     "durable": acknowledged.durable.as_str(),
+                    "softened": acknowledged.softened.is_some(),
+                    "share": acknowledged.softened,
                 });
                 json_reply(acknowledged.durable.status(), &reply)
             }

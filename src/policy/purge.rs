@@ -8,9 +8,11 @@
 
 mod index;
 mod marks;
+mod radius;
 mod seq;
 
-pub use index::PurgeIndex;
+pub use index::{PurgeIndex, concerns};
+pub use radius::{soften, softens};
 pub use seq::PurgeSeq;
 
 use std::cmp::Reverse;

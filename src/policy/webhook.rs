@@ -134,6 +134,8 @@ pub struct EventRule {
     pub soft: Vec<Template>,
     /// Gone.
     pub delete: Vec<Template>,
+    /// What is hard stays so, however much it empties.
+    pub firm: bool,
 }
 
 /// The rule for an event: the one with just this name, else the one with the longest prefix of it (a
@@ -330,7 +332,8 @@ mod tests {
     #[test]
     fn an_event_becomes_tags_or_says_what_it_lacks() {
         let templates = |texts: &[&str]| texts.iter().map(|text| Template::parse(text).unwrap()).collect();
-        let rule = EventRule { hard: templates(&["{id}"]), soft: templates(&["list:product"]), delete: vec![] };
+        let rule =
+            EventRule { hard: templates(&["{id}"]), soft: templates(&["list:product"]), delete: vec![], firm: false };
         let event = |data: &str| events(format!(r#"{{"type":"p","data":{data}}}"#).as_bytes()).unwrap().remove(0);
         let tag = |tag: &str, mode| (tag.to_owned(), mode);
         let list = || tag("list:product", Mode::Soft);

@@ -1,6 +1,6 @@
 //! From an entry, or an error, to a response. The only place where errors become HTTP.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -232,12 +232,12 @@ pub struct Asks<'r> {
     /// Its fields.
     pub headers: &'r HeaderMap,
     /// The rule that it matched.
-    pub rule: &'r Rule,
+    pub rule: &'r Arc<Rule>,
 }
 
 impl<'r> Asks<'r> {
     /// What it asks.
-    pub fn of<B>(rule: &'r Rule, request: &'r Request<B>) -> Self {
+    pub fn of<B>(rule: &'r Arc<Rule>, request: &'r Request<B>) -> Self {
         Self { head: request.method() == Method::HEAD, headers: request.headers(), rule }
     }
 }

@@ -1,5 +1,6 @@
 //! Where entries and the purge log are kept: L1 in this process, L2 shared by all nodes.
 
+pub mod hot;
 pub mod l1;
 pub mod line;
 pub mod memory;

@@ -1,6 +1,8 @@
 //! What changes at the origin and nobody announces.
 
-use crate::stage::{Answer, MEDUSA, Stage, until};
+use serde_json::json;
+
+use crate::stage::{Answer, LogLines, MEDUSA, Stage, until};
 
 const LIST: &str = "/store/products";
 
@@ -31,6 +33,28 @@ async fn a_change_without_a_purge_is_found_when_its_time_to_live_is_over() {
     stage.get(LIST).await;
     stage.settled(0).await;
     assert_eq!(stage.metric(0, "endcap_stale_found_total", &found("no_event")).await, 1.0);
+}
+
+#[tokio::test]
+async fn what_has_changed_is_named_in_one_line_a_minute() {
+    let (log, _followed) = LogLines::follow();
+    let stage = shop("1ms").await;
+    let other = format!("{LIST}?limit=5");
+    stage.get(&other).await;
+    let lines = || log.with("the backend's answer changed, and no purge said so");
+    for (said, found_, title) in [(1, 2.0, "b"), (2, 4.0, "c")] {
+        stage.origin.answer(LIST, list(title));
+        stage.advance_secs(100_000);
+        for target in [LIST, other.as_str()] {
+            assert!(stage.get(target).await.text().contains(title));
+        }
+        stage.metric_reaches(0, "endcap_stale_found_total", &found("no_event"), found_).await;
+        until("it is said", async || lines().len() >= said).await;
+    }
+    let lines = lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let named = ["level", "route", "path", "ids", "missed"].map(|field| lines[0][field].clone());
+    assert_eq!(named, [json!("WARN"), json!("products"), json!(LIST), json!("prod_1"), json!("no_event")]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Purges outward, to fakes that speak the providers' protocols: each purge arrives, in order, by one node, whatever dies.
 
 mod place;
+mod refill;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;

@@ -29,6 +29,7 @@ mod promises;
 mod purges;
 mod queries;
 mod races;
+mod radius;
 mod reading;
 mod redis_trouble;
 mod scenarios;

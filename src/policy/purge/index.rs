@@ -283,6 +283,11 @@ fn room(marks: &[(TagHash, Mode)]) -> usize {
     marks.len() + marks.iter().filter(|(_, mode)| *mode == Mode::Soft).count()
 }
 
+/// Whether a purge with these marks concerns an entry with these tags; both are sorted.
+pub fn concerns(marks: &[(TagHash, Mode)], tags: &[TagHash]) -> bool {
+    strongest_common(marks, tags).is_some()
+}
+
 /// The strongest mode among the tags that both sorted lists hold; searches the longer with the shorter.
 fn strongest_common(marks: &[(TagHash, Mode)], tags: &[TagHash]) -> Option<Mode> {
     if marks.len() <= tags.len() {

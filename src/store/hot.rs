@@ -1,0 +1,183 @@
+//! What is asked for most just now: a sample of the hits.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::l1::{L1, Slot};
+use crate::policy::entry::Entry;
+use crate::policy::purge::Mode;
+use crate::policy::purge::concerns;
+use crate::policy::route::Rule;
+use crate::policy::tags::TagHash;
+use crate::policy::time::Timestamp;
+
+/// One hit in so many is kept. A prime: clients that ask in turns do not always have the same one kept.
+const EVERY: u32 = 61;
+/// Samples that are kept, at the most: the newest.
+const SAMPLES_MAX: usize = 1024;
+/// An older one tells nothing of what is asked for now.
+const RECENT: Duration = Duration::from_secs(60);
+/// With fewer samples no share is told: one of 16 is a sixteenth.
+const SAMPLES_MIN: usize = 16;
+
+/// A hit.
+#[derive(Debug)]
+struct Sample {
+    rule: Arc<Rule>,
+    key: Arc<[u8]>,
+    at: Timestamp,
+}
+
+/// An entry that was hit.
+#[derive(Debug)]
+pub struct Asked {
+    /// Its rule.
+    pub rule: Arc<Rule>,
+    /// What L1 has of it now.
+    pub entry: Arc<Entry>,
+    /// Samples of it: about one in 61 hits of the last minute.
+    pub samples: usize,
+}
+
+/// A sample of the hits: one in 61 of the last minute, at most 1,024. A hit pays for a count; no entry is held by it.
+#[derive(Debug)]
+pub struct Hot {
+    l1: L1,
+    hits: AtomicU32,
+    samples: Mutex<VecDeque<Sample>>,
+}
+
+impl Hot {
+    /// Of what this tier has.
+    pub fn new(l1: L1) -> Arc<Self> {
+        Arc::new(Self { l1, hits: AtomicU32::new(0), samples: Mutex::default() })
+    }
+
+    /// An entry was served from memory.
+    pub fn hit(&self, rule: &Arc<Rule>, entry: &Entry, now: Timestamp) {
+        // Not one operation: a count that is lost now and then costs less than one that none is lost of.
+        let hits = self.hits.load(Ordering::Relaxed).wrapping_add(1);
+        self.hits.store(hits, Ordering::Relaxed);
+        if !hits.is_multiple_of(EVERY) {
+            return;
+        }
+        // A hit waits for nobody.
+        let Ok(mut samples) = self.samples.try_lock() else { return };
+        if samples.len() == SAMPLES_MAX {
+            samples.pop_front();
+        }
+        samples.push_back(Sample { rule: Arc::clone(rule), key: Arc::clone(&entry.key), at: now });
+    }
+
+    /// What was hit of late and is still in memory, the most asked first.
+    pub fn most_asked(&self, now: Timestamp) -> Vec<Asked> {
+        let (_, mut asked) = self.recent(now);
+        asked.sort_unstable_by(|a, b| b.samples.cmp(&a.samples).then_with(|| a.entry.key.cmp(&b.entry.key)));
+        asked
+    }
+
+    /// The share of the recent hits whose entries a purge would empty; `None` where there were too few to tell.
+    pub fn share(&self, marks: &[(TagHash, Mode)], now: Timestamp) -> Option<f64> {
+        let (all, asked) = self.recent(now);
+        let emptied = asked.iter().filter(|asked| concerns(marks, &asked.entry.tags)).map(|asked| asked.samples);
+        (all >= SAMPLES_MIN).then(|| emptied.sum::<usize>() as f64 / all as f64)
+    }
+
+    /// The number of recent samples, and what they are of.
+    fn recent(&self, now: Timestamp) -> (usize, Vec<Asked>) {
+        let mut counts: BTreeMap<Arc<[u8]>, (Arc<Rule>, usize)> = BTreeMap::new();
+        let mut all = 0;
+        {
+            let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+            for sample in samples.iter().filter(|sample| now.since(sample.at) < RECENT) {
+                all += 1;
+                counts.entry(Arc::clone(&sample.key)).or_insert_with(|| (Arc::clone(&sample.rule), 0)).1 += 1;
+            }
+        }
+        let held = |(key, (rule, samples)): (Arc<[u8]>, _)| match self.l1.get(&key)? {
+            Slot::Entry(entry) => Some(Asked { rule, entry, samples }),
+            Slot::Varies(_) | Slot::PassMarker { .. } | Slot::Failed(_) => None,
+        };
+        (all, counts.into_iter().filter_map(held).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::policy::key::Key;
+    use crate::policy::route::tests::rule;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn marks(tag: &str) -> [(TagHash, Mode); 1] {
+        [(TagHash::of(tag), Mode::Hard)]
+    }
+
+    /// A tier with one entry for each path, tagged with the path.
+    fn hot(paths: &[&'static str]) -> (Arc<Hot>, Vec<Arc<Entry>>) {
+        let l1 = L1::new(1 << 20);
+        let entries = paths.iter().map(|path| {
+            let key = Key::of_request(&rule(), path, None, "", &HeaderMap::new()).unwrap();
+            let tags = Box::new([TagHash::of(path)]);
+            let entry = Arc::new(Entry { tags, ..crate::policy::entry::tests::entry(key.text()) });
+            l1.put(&key, Slot::Entry(Arc::clone(&entry)));
+            entry
+        });
+        let entries = entries.collect();
+        (Hot::new(l1), entries)
+    }
+
+    fn samples(hot: &Hot, entry: &Entry, count: u32, now: Timestamp) {
+        let rule = Arc::new(rule());
+        (0..count * EVERY).for_each(|_| hot.hit(&rule, entry, now));
+    }
+
+    #[test]
+    fn the_share_is_that_of_the_hits_and_not_of_the_entries() {
+        let (hot, entries) = hot(&["/a", "/b", "/c"]);
+        samples(&hot, &entries[0], 12, NOW);
+        samples(&hot, &entries[1], 3, NOW);
+        assert_eq!(hot.share(&marks("/a"), NOW), None, "of 15 nothing is told");
+        samples(&hot, &entries[2], 1, NOW);
+        assert_eq!(hot.share(&marks("/a"), NOW), Some(0.75));
+        assert_eq!((hot.share(&marks("/c"), NOW), hot.share(&marks("/d"), NOW)), (Some(0.0625), Some(0.0)));
+        let asked: Vec<_> = hot.most_asked(NOW).into_iter().map(|asked| (asked.entry.tags[0], asked.samples)).collect();
+        assert_eq!(asked, [("/a", 12), ("/b", 3), ("/c", 1)].map(|(path, samples)| (TagHash::of(path), samples)));
+    }
+
+    #[test]
+    fn what_was_hit_a_minute_ago_or_has_gone_counts_no_more() {
+        let (hot, entries) = hot(&["/a", "/b"]);
+        samples(&hot, &entries[0], 16, NOW);
+        let later = NOW + RECENT;
+        assert_eq!((hot.share(&marks("/a"), later), hot.most_asked(later).len()), (None, 0));
+        samples(&hot, &entries[1], 16, later);
+        assert_eq!(hot.share(&marks("/b"), later), Some(1.0));
+        hot.l1.remove(&Key::from_text(&entries[1].key).unwrap());
+        assert_eq!((hot.share(&marks("/b"), later), hot.most_asked(later).len()), (Some(0.0), 0));
+    }
+
+    #[test]
+    fn the_newest_samples_are_kept_and_no_more_than_so_many() {
+        let (hot, entries) = hot(&["/a", "/b"]);
+        samples(&hot, &entries[0], 600, NOW);
+        samples(&hot, &entries[1], 1024 - 256, NOW);
+        assert_eq!(hot.share(&marks("/a"), NOW), Some(0.25));
+    }
+
+    /// Clients that ask for two things in turns.
+    #[test]
+    fn a_pattern_of_the_clients_does_not_hide_anything() {
+        let (hot, entries) = hot(&["/a", "/b"]);
+        let rule = Arc::new(rule());
+        for turn in 0..EVERY as usize * 64 {
+            hot.hit(&rule, &entries[turn % 2], NOW);
+        }
+        assert_eq!(hot.share(&marks("/a"), NOW), Some(0.5));
+    }
+}

@@ -97,6 +97,23 @@ fn an_exact_event_wins_and_then_the_longest_prefix() {
 }
 
 #[test]
+fn what_decides_who_may_see_something_is_firm_and_nothing_else_is() {
+    let config = medusa();
+    let mut firm: Vec<_> = config.events.iter().filter(|(_, rule)| rule.firm).map(|(name, _)| name.as_str()).collect();
+    firm.sort_unstable();
+    let expected = [
+        "LinkPublishableApiKeySalesChannel.*",
+        "api_key.api-key.deleted",
+        "api_key.api-key.updated",
+        "endcap.key",
+        "endcap.product-channel",
+        "sales-channel.deleted",
+        "sales_channel.sales-channel.deleted",
+    ];
+    assert_eq!(firm, expected);
+}
+
+#[test]
 fn every_tag_of_an_event_is_carried_by_some_route() {
     let config = medusa();
     let mut carried = BTreeSet::from(["all".to_owned(), "hero-banner:".to_owned()]);

@@ -38,6 +38,8 @@ fn values_have_units_and_bounds() {
     check("[listen]\nconnections_max = 0", &["0 is too little: at least 1"]);
     check("[listen]\naddress = \"0.0.0.0:99999\"", &["is no address"]);
     check("[route.a]\npaths = [\"/a\"]\nttl = \"366d\"", &["366d is too much: at most 365d"]);
+    check("[purge]\nblast_radius = 0.0", &["purge.blast_radius: 0 is too little: at least 0.01"]);
+    check("[purge]\nblast_radius = 30", &["purge.blast_radius: 30 is too much: at most 0.99"]);
     check("[redis]\nurl = \"redis://a\"\nnamespace = \"a{b}\"", &["is no namespace"]);
     check("[log]\nlevel = \"wran\"", &["did you mean \"warn\"?"]);
     check("[origin]\ntotal_timeout = \"1s\"", &["1s is less than first_byte_timeout (10s)"]);

@@ -201,14 +201,15 @@ impl Ledger {
         if *self.newest.lock().unwrap() <= last {
             return;
         }
-        if last == PurgeSeq::ZERO {
-            self.events().iter_mut().for_each(|event| event.is_found_out = !event.places.is_empty());
-            return;
-        }
         let mut witnesses = [false; NODES_MAX];
         applied.for_each(|(node, applied)| witnesses[node] = applied > last);
         self.falls.lock().unwrap().push(witnesses);
         self.look_for_witnesses();
+    }
+
+    /// The whole log is gone.
+    pub(crate) fn dropped(&self) {
+        self.events().iter_mut().for_each(|event| event.is_found_out = !event.places.is_empty());
     }
 
     fn look_for_witnesses(&self) {

@@ -258,7 +258,10 @@ impl Stage {
                 let at = self.world.index(Page::EACH.len());
                 self.shared.with(|server, _| server.drop_value(at));
             }
-            Trouble::LogEviction => self.lose(|server, _| server.drop_log()),
+            Trouble::LogEviction => {
+                let is_begun_anew = self.world.chance(500);
+                self.lose(|server, now| if is_begun_anew { server.begin_log_anew(now) } else { server.drop_log() });
+            }
             Trouble::Trim => self.shared.with(|server, now| server.trim_older(now, 20_000)),
             Trouble::Garbage => {
                 let seq = self.shared.with(|server, now| server.append(None, now));
@@ -287,7 +290,11 @@ impl Stage {
     fn lose(&self, change: impl FnOnce(&mut crate::server::Server, u64)) {
         let standings: Vec<_> = self.nodes.lock().unwrap().iter().map(|node| node.standing()).collect();
         standings.iter().for_each(|standing| self.ledger.observe(*standing));
+        let drops = self.shared.with(|server, _| server.drops);
         self.shared.trouble(change);
+        if self.shared.with(|server, _| server.drops) != drops {
+            return self.ledger.dropped();
+        }
         let last = self.shared.with(|server, _| server.last()).unwrap_or_default();
         self.ledger.fell_back(last, standings.iter().map(|standing| (standing.node, standing.applied)));
     }

@@ -21,6 +21,8 @@ pub(crate) struct Server {
     pub(crate) notes: BTreeMap<String, Bytes>,
     log: BTreeMap<PurgeSeq, Line>,
     newest: Id,
+    /// Counts the times that the whole log went.
+    pub(crate) drops: u64,
     /// Lines that were cut off in good order: not lost, a reader is told.
     cut: BTreeSet<PurgeSeq>,
 }
@@ -200,6 +202,16 @@ impl Server {
         self.log.clear();
         self.cut.clear();
         self.newest = (0, 0);
+        self.drops += 1;
+    }
+
+    /// The log goes, and somebody appends to it before anybody looks.
+    pub(crate) fn begin_log_anew(&mut self, now: u64) {
+        // Time has gone on since.
+        let newest = self.newest;
+        self.drop_log();
+        self.newest = newest;
+        self.append(None, now);
     }
 
     /// Drops the stored entry at a place in the order of keys.

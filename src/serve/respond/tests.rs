@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -75,7 +77,7 @@ fn answered(body: &[u8], etag: &str, request: &[(HeaderName, String)]) -> (Statu
     ]);
     let held = Entry { body: Bytes::copy_from_slice(body), fields: Fields::from(&fields), ..stored(b"key") };
     let request: HeaderMap = request.iter().map(|(name, value)| (name.clone(), text(value))).collect();
-    let (rule, said) = (rule(), Said::new(Outcome::Hit));
+    let (rule, said) = (Arc::new(rule()), Said::new(Outcome::Hit));
     let asks = Asks { head: false, headers: &request, rule: &rule };
     let accepted = Accepted::PLAIN;
     let choice = Choice { form: None, missing: None };

@@ -150,7 +150,7 @@ async fn an_answer_that_is_not_for_all_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_refresh_behind_is_done_by_one_node_and_taken_by_the_others() {
-    let stage = Stage::new().redis().await.nodes(2).variable("ENDCAP_REDIS__LEASE_WAIT", "20s").start().await;
+    let mut stage = Stage::new().redis().await.nodes(2).variable("ENDCAP_REDIS__LEASE_WAIT", "20s").start().await;
     stage.get(LIST).await;
     stage.metric_reaches(0, "endcap_l2_writes_total", &[("result", "ok")], 1.0).await;
     stage.get_from(1, LIST).await;
@@ -162,6 +162,7 @@ async fn a_refresh_behind_is_done_by_one_node_and_taken_by_the_others() {
         assert_eq!((reply.detail(), reply.version()), ("stale".to_owned(), 1));
     }
     hold.arrived(1).await;
+    polls(&mut stage).await;
     hold.release();
     for node in [0, 1] {
         stage.settled(node).await;

@@ -58,6 +58,14 @@ test("each refusal says what to do", async () => {
   await check(413, {}, /^$/, "large")
 })
 
+test("an event without an id is said, whether the rest was taken or not", async () => {
+  const text = JSON.stringify({ purged: 1, incomplete: [{ event: "product.updated", lacking: "id" }, { event: "product.updated", lacking: "id" }] })
+  const why = "cannot tell what was changed by product.updated (no id): answers that show it stay until they are old"
+  assert.deepEqual((await answered(200, {}, text))[0], { kind: "taken", but: why })
+  assert.deepEqual((await answered(400, {}, text))[0], { kind: "refused", why })
+  for (const other of ["", "null", "[]", '{"incomplete":[]}']) assert.deepEqual((await answered(200, {}, other))[0], { kind: "taken" }, other)
+})
+
 test("nobody there is said in words", async () => {
   const server = createServer()
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening))

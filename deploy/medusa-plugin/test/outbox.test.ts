@@ -85,6 +85,30 @@ staged("what was not taken is sent again with its id, after pauses that double",
   assert.match(stage.lines.at(-1)!, /takes deliveries again/)
 })
 
+staged("an hour without endcap is tried through at half a minute each, said once, and then made good", async (stage) => {
+  await stage.outbox.add(["x"])
+  let tries = 0
+  for (let second = 0; second < 3_600; second++) {
+    for (; stage.sent.length > 0; tries++) await stage.answer(LATER)
+    await stage.pass(1_000)
+    if (second % 600 === 0) await stage.outbox.add([`at ${second}`])
+  }
+  assert.ok(tries > 100 && tries < 140, `${tries}`)
+  assert.equal(stage.lines.length, 1)
+  await stage.pass(30_000)
+  const taken = []
+  while (stage.sent.length > 0) taken.push((await stage.answer(TAKEN)).body)
+  assert.deepEqual(taken.sort(), ["at 0", "at 1200", "at 1800", "at 2400", "at 3000", "at 600", "x"])
+  assert.deepEqual(await stage.pending(), [0])
+})
+
+staged("what endcap could not make out of a delivery is said, and nothing is sent again", async (stage) => {
+  await stage.outbox.add(["x"])
+  await stage.answer({ kind: "taken", but: "cannot tell" })
+  assert.deepEqual(await stage.pending(), [0])
+  assert.deepEqual(stage.lines, [`warn endcap: ${A} cannot tell`])
+})
+
 staged("endcap is believed when it says when to come again", async (stage) => {
   await stage.outbox.add(["x"])
   await stage.answer({ kind: "later", why: "busy", after: 7_000 })

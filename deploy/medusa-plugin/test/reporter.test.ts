@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { EventEmitter } from "node:events"
 import { mock, test } from "node:test"
-import { Event } from "../src/lib/events"
+import { BODY_BYTES_MAX, Event } from "../src/lib/events"
 import { report } from "../src/lib/middleware"
 import { Outbox } from "../src/lib/outbox"
 import { EVENTS_MAX, Reporter } from "../src/lib/reporter"
@@ -76,10 +76,23 @@ staged("what cannot be resolved in time goes as it is, and what cannot be told a
 })
 
 staged("a burst beyond its bound is told as everything", async () => {
-  const { reporter, sent, settle } = stage()
+  const { reporter, sent, lines, settle } = stage()
   for (let at = 0; at <= EVENTS_MAX; at++) reporter.event("product.updated", { id: `prod_${at}` })
   await settle(25)
   assert.deepEqual(sent, [[{ type: "endcap.everything", data: [{}] }]])
+  assert.match(lines.join(), /more than 50000 changes .* emptied/)
+})
+
+staged("a burst up to its bound is told in full, in deliveries of bounded size", async () => {
+  const { reporter, sent, lines, settle } = stage()
+  for (let at = 0; at < EVENTS_MAX; at++) reporter.event("product.updated", { id: `prod_${at}` })
+  await settle(25)
+  for (let at = 0; at < 20; at++) await settle()
+  const ids = (sent as { data: { id: string }[] }[][]).flat().flatMap(({ data }) => data.map(({ id }) => id))
+  assert.equal(new Set(ids).size, EVENTS_MAX)
+  assert.equal(ids.length, EVENTS_MAX)
+  for (const events of sent) assert.ok(JSON.stringify({ events }).length <= BODY_BYTES_MAX)
+  assert.deepEqual(lines, [])
 })
 
 staged("while there is work in hand a dead man's parcel lies ready", async () => {

@@ -2,8 +2,8 @@ import { signed } from "./sign"
 
 /** What became of one attempt. */
 export type Outcome =
-  /** endcap has it: in its log, or safe in its journal. */
-  | { kind: "taken" }
+  /** endcap has it: in its log, or safe in its journal. `but` is what it could not make out of it. */
+  | { kind: "taken"; but?: string }
   /** Too large as it is. */
   | { kind: "large" }
   /** It will never be taken: sending it again helps nobody. */
@@ -26,16 +26,17 @@ export async function deliver(target: string, key: Buffer, id: string, body: str
       redirect: "manual",
       signal: AbortSignal.timeout(TIMEOUT_MS),
     })
-    text = (await response.text()).slice(0, 500)
+    text = await response.text()
   } catch (error) {
     return { kind: "later", why: `cannot be reached (${reason(error)}): is endcap running, and is this its ops address?` }
   }
   const { status } = response
   // 409 is for a delivery that was taken before: our retry was signed in the same second as the first attempt.
-  if ((status >= 200 && status < 300) || status === 409) return { kind: "taken" }
+  const but = vague(text)
+  if ((status >= 200 && status < 300) || status === 409) return { kind: "taken", ...(but ? { but } : {}) }
   switch (status) {
     case 400:
-      return { kind: "refused", why: `does not understand a delivery (${text}): are endcap and this plugin of one version?` }
+      return { kind: "refused", why: but ?? `does not understand a delivery (${text.slice(0, 500)}): are endcap and this plugin of one version?` }
     case 401:
       return { kind: "later", why: `does not accept our signature: ${skew(response, now())}` }
     case 404:
@@ -47,6 +48,19 @@ export async function deliver(target: string, key: Buffer, id: string, body: str
     default:
       return { kind: "later", why: `answers ${status}: is this endcap's ops address?`, after: retryAfter(response) }
   }
+}
+
+/** What endcap says of events in whose data it found no id to purge by. */
+function vague(text: string): string | undefined {
+  let answer: { incomplete?: { event: string; lacking: string }[] } | null
+  try {
+    answer = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  const events = (answer?.incomplete ?? []).map(({ event, lacking }) => `${event} (no ${lacking})`)
+  if (events.length === 0) return undefined
+  return `cannot tell what was changed by ${[...new Set(events)].slice(0, 5).join(", ")}: answers that show it stay until they are old`
 }
 
 /** Most that a `Retry-After` is believed. */

@@ -180,7 +180,10 @@ export class Outbox {
     if (target.problem !== undefined) this.log.info(`endcap: ${target.url} takes deliveries again`)
     target.failures = 0
     delete target.problem
-    if (outcome.kind === "taken") target.taken += 1
+    if (outcome.kind === "taken") {
+      target.taken += 1
+      if (outcome.but) this.log.warn(`endcap: ${target.url} ${outcome.but}`)
+    }
     const parts = outcome.kind === "large" ? halves(parcel.body) : []
     if (outcome.kind === "refused") this.log.error(`endcap: ${target.url} ${outcome.why}`)
     if (outcome.kind === "large" && parts.length === 0) {

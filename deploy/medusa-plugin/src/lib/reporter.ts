@@ -75,6 +75,7 @@ export class Reporter {
     if (this.#set.size > EVENTS_MAX) {
       this.#set.take()
       this.#set.add(EVERYTHING)
+      this.shop.log.warn(`endcap: more than ${EVENTS_MAX} changes in one moment; its cache is emptied instead of being told each`)
     }
     if (this.#set.size === 0 || this.#window !== undefined) return
     this.#take()

@@ -5,7 +5,8 @@ import { parseArgs } from "node:util"
 import { play } from "./tape.mjs"
 import { admin, sorted, told } from "./http.mjs"
 import { subjects } from "./mutations.mjs"
-import { node, port, redis, report, scratch, SECRET, shop as open } from "./processes.mjs"
+import { port } from "./ports.mjs"
+import { node, redis, report, scratch, SECRET, shop as open } from "./processes.mjs"
 import { pages } from "./storefront.mjs"
 
 const { values: args } = parseArgs({ options: { shop: { type: "string" }, database: { type: "string" }, endcap: { type: "string" } }, allowPositionals: true })

@@ -8,7 +8,8 @@ import { parseArgs } from "node:util"
 import { admin, all, send, sorted, told, until } from "./http.mjs"
 import { subjects } from "./mutations.mjs"
 import { plot } from "./plot.mjs"
-import { node, port, redis, report, scratch, SECRET, shop as open, stop } from "./processes.mjs"
+import { port } from "./ports.mjs"
+import { node, redis, report, scratch, SECRET, shop as open, stop } from "./processes.mjs"
 import { pages } from "./storefront.mjs"
 import { play } from "./tape.mjs"
 
@@ -75,10 +76,14 @@ async function reads() {
 const parts = []
 /** A part of the run: slices of load one after the other, as long as `going`. */
 async function part(name, base, going, meanwhile) {
-  const before = base === shop.base ? 0 : await reads()
+  const isShop = base === shop.base
   const slices = []
   const rest = meanwhile?.()
-  while (await going(slices)) slices.push(await slice(base, SLICE_S))
+  while (await going(slices)) {
+    const before = isShop ? 0 : await reads()
+    const one = await slice(base, SLICE_S)
+    slices.push({ ...one, reads: isShop ? one.good : (await reads()) - before })
+  }
   const more = (await rest) ?? {}
   const sum = (of) => slices.reduce((total, one) => total + of(one), 0)
   const times = new Map()
@@ -92,9 +97,9 @@ async function part(name, base, going, meanwhile) {
   const [good, errors] = [sum((one) => one.good), sum((one) => one.errors)]
   const row = {
     name, good, errors, rate: good / sum((one) => one.seconds),
-    p50: percentile(0.5), p95: percentile(0.95), p99: percentile(0.99), slices: slices.map((one) => [one.good / one.seconds, one.errors]),
-    reads: base === shop.base ? good : (await reads()) - before, ...more,
+    p50: percentile(0.5), p95: percentile(0.95), p99: percentile(0.99), slices, reads: sum((one) => one.reads), ...more,
   }
+  row.kept = 100 * (1 - row.reads / (good + errors))
   parts.push(row)
   console.error(line(row))
   return row
@@ -134,26 +139,32 @@ async function dying() {
   shop = await open({ home: args.shop, at, database: args.database, plugin })
 }
 
-/** URLs that endcap answers otherwise than the shop, still 10 s after all was told. Where it has no answer, it has no stale one. */
-async function stale() {
+/** URLs that endcap answers otherwise than the shop, still 10 s after all was told. Where it has no answer, it has no stale one.
+ * What they answered is kept. The shop is asked anew each time: the order of some lists within is the database's mood. */
+async function stale(name) {
   await told(api)
   const wrong = []
   await all(distinct, 2, async (path) => {
-    const truth = await send(shop.base, "GET", path, { headers: s.pk })
-    let last
+    let truth, last
     const right = async () => {
+      truth = await send(shop.base, "GET", path, { headers: s.pk })
       last = await send(endcap.base, "GET", path, { headers: s.pk })
       return last.status === 200 && sorted(last.text) === sorted(truth.text)
     }
-    await until(path, right, 10_000).catch(() => last?.status === 200 && wrong.push(`${path} (${last.outcome})`))
+    await until(path, right, 10_000).catch(() => {
+      if (last?.status !== 200) return
+      const kept = join(scratch, `stale-${name}-${wrong.push(path)}`)
+      writeFileSync(`${kept}-shop.json`, truth.text)
+      writeFileSync(`${kept}-endcap.json`, last.text)
+      console.error(`STALE ${path} (${last.outcome}): ${kept}-*`)
+    })
   })
-  wrong.forEach((path) => console.error(`STALE ${path}`))
   return wrong.length
 }
 
 const number = (value, width, digits = 0) => (value === undefined || Number.isNaN(value) ? "-" : value.toFixed(digits)).padStart(width)
 const line = (row) =>
-  row.name.padEnd(34) + [number(row.rate, 9, 1), number(row.p50, 9, 1), number(row.p95, 9, 1), number(row.p99, 9, 1), number(row.good, 9), number(row.reads, 9), number(row.errors, 8), number(row.stale, 7)].join("")
+  row.name.padEnd(34) + [number(row.rate, 9, 1), number(row.p50, 9, 1), number(row.p95, 9, 1), number(row.p99, 9, 1), number(row.good, 9), number(row.reads, 9), number(row.kept, 9, 2), number(row.errors, 8), number(row.stale, 7)].join("")
 
 await part("shop alone", shop.base, lasting(STEADY_S))
 const alone = importing(shop.base)
@@ -163,22 +174,27 @@ await part("shop alone, killed for 30 s", shop.base, lasting(SLICE_S * 2 + KILLE
 const endcap = await node({ name: "a", binary: args.endcap, upstream: shop.base, redis: redisUrl, listen, ops, rest: "" })
 await part("endcap, cold", endcap.base, lasting(STEADY_S))
 const warm = await part("endcap, warm", endcap.base, lasting(STEADY_S))
-warm.stale = await stale()
+warm.stale = await stale("warm")
 const through = importing(endcap.base)
 const imported = await part("endcap, import", endcap.base, through.going, through.run)
-imported.stale = await stale()
+imported.stale = await stale("import")
 const killed = await part("endcap, shop killed for 30 s", endcap.base, lasting(SLICE_S * 2 + KILLED_S + 10), dying)
-killed.stale = await stale()
+killed.stale = await stale("killed")
 
+const bySlices = (of, which = () => true) => parts.filter(which).map((row) => row.name.padEnd(34) + row.slices.map(of).join("  ")).join("\n")
+const faster = warm.rate / parts[0].rate
 const imports = parts.filter((row) => row.imported !== undefined)
 report(`${paths.length} requests of four visits, ${distinct.length} different, ${products.length} products, ${CONNECTIONS} connections; times in ms
 
-                                     req/s      P50      P95      P99     good  at shop  errors  stale
+                                     req/s      P50      P95      P99     good  at shop   kept %  errors  stale
 ${parts.map(line).join("\n")}
 
+endcap, warm: ${faster.toFixed(0)} times the requests of the shop alone
 ${imports.map((row) => `${row.name}: ${row.imported} updates in batches of 20 in ${row.importSeconds.toFixed(0)} s; from a batch's answer until a read shows it: median ${row.seenMedian.toFixed(0)} ms, most ${row.seenMost.toFixed(0)} ms, never within 15 s: ${row.late}`).join("\n")}
 by slices of ${SLICE_S} s, req/s (errors):
-${parts.map((row) => `${row.name.padEnd(34)}${row.slices.map(([rate, errors]) => `${rate.toFixed(0)}${errors ? ` (${errors})` : ""}`).join("  ")}`).join("\n")}
+${bySlices((one) => `${(one.good / one.seconds).toFixed(0)}${one.errors ? ` (${one.errors})` : ""}`)}
+what share did not reach the shop, %:
+${bySlices((one) => (100 * (1 - one.reads / one.good)).toFixed(0), (row) => row.name.startsWith("endcap"))}
 `)
 if (process.env.PLOT) writeFileSync(process.env.PLOT, plot(parts))
 console.error(`details: ${scratch}`)

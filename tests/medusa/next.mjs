@@ -2,7 +2,8 @@
 import { parseArgs } from "node:util"
 import { admin, send, told, until } from "./http.mjs"
 import { subjects } from "./mutations.mjs"
-import { node, port, redis, report, scratch, SECRET, shop as open, start, up } from "./processes.mjs"
+import { port } from "./ports.mjs"
+import { node, redis, report, scratch, SECRET, shop as open, start, up } from "./processes.mjs"
 
 const ROUNDS = 30
 const { values: args } = parseArgs({

@@ -1,5 +1,6 @@
 // Seeds the shop that is installed in a folder: node prepare.mjs FOLDER DATABASE
-import { port, shop, stop } from "./processes.mjs"
+import { port } from "./ports.mjs"
+import { shop, stop } from "./processes.mjs"
 import { seed } from "./seed.mjs"
 
 const [home, database] = process.argv.slice(2)

@@ -1,10 +1,10 @@
 // The processes of the oracle: Redis, the shop, the nodes. Each ends with this one.
 import { spawn } from "node:child_process"
 import { appendFileSync, createWriteStream, mkdtempSync, writeFileSync } from "node:fs"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { until } from "./http.mjs"
+import { port } from "./ports.mjs"
 
 export const SECRET = "whsec_ZW5kY2FwIGV4YW1wbGUgc2VjcmV0IG9ubHkh"
 const LONG = ["products", "product", "product-variants", "payment-providers", "product-categories", "collections", "product-tags", "product-types", "product-options"]
@@ -19,15 +19,6 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exi
 
 /** A report goes to the end of the file that REPORT names, or to standard output. */
 export const report = (text) => (process.env.REPORT ? appendFileSync(process.env.REPORT, text) : process.stdout.write(text))
-
-/** A port that is free now. */
-export async function port() {
-  const server = createServer()
-  await new Promise((done) => server.listen(0, "127.0.0.1", done))
-  const { port } = server.address()
-  await new Promise((done) => server.close(done))
-  return port
-}
 
 /** Starts a program; its output goes to a file of that name in `scratch`. */
 export function start(name, program, args, options = {}) {

@@ -30,6 +30,8 @@ class Oracle {
   rows = []
   problems = []
   behind = 0
+  /** Something was changed since what all answer was compared. */
+  unseen = false
 
   async start() {
     this.redisUrl = await redis()
@@ -119,15 +121,25 @@ class Oracle {
   async mutate(label, method, path, json, headers) {
     const short = label.startsWith("*")
     const name = label.replace(/^\*/, "")
-    if ((form === "short" && !short) || (form === "only" && !short && !name.includes(text))) return undefined
+    const isTried = form !== "only" || name.includes(text)
+    // Others may need what it makes: so it is made, and not looked at.
+    if (!short && (form === "short" || !isTried)) return undefined
     begin(name)
+    if (isTried && this.unseen) {
+      await this.idle()
+      this.truth = await this.ask(this.shop.base)
+      this.rightAgain(`before: ${name}`, await this.settle(this.truth))
+    }
     const { status, text: body } = await send(this.shop.base, method, path, { json, headers: headers ?? this.api.headers })
     if (status >= 400 !== name.startsWith("refused")) this.problems.push(`${name}: ${status} ${body.slice(0, 200)}`)
-    const answered = performance.now()
-    await this.idle()
-    const told = performance.now() - answered
-    this.rows.push({ name, told, ...(await this.check()) })
-    tell(this.rows.at(-1))
+    this.unseen = !isTried
+    if (isTried) {
+      const answered = performance.now()
+      await this.idle()
+      const told = performance.now() - answered
+      this.rows.push({ name, told, ...(await this.check()) })
+      tell(this.rows.at(-1))
+    }
     return body.startsWith("{") ? JSON.parse(body) : {}
   }
 
@@ -138,7 +150,12 @@ class Oracle {
     await harm()
     await this.idle()
     const { stale } = await this.check()
-    this.rows.push({ name: `survives: ${name}`, told: NaN, changed: NaN, stale, grace: NaN, kept: NaN, hard: [], soft: [] })
+    this.rightAgain(`survives: ${name}`, stale)
+  }
+
+  /** A row for what is no single mutation. */
+  rightAgain(name, stale) {
+    this.rows.push({ name, told: NaN, changed: NaN, stale, grace: NaN, kept: NaN, hard: [], soft: [] })
     tell(this.rows.at(-1))
   }
 }

@@ -1,6 +1,6 @@
 //! What is logged.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use endcap::telemetry::{self, Format};
 use serde_json::Value;
@@ -16,9 +16,14 @@ pub(crate) struct LogLines {
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 
+/// Follows nothing. With a single follower in the process tracing asks the thread that comes first to a line whether
+/// anybody wants it, and another test's thread says no for all.
+static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
+
 impl LogLines {
     /// What comes from now on, until the guard is dropped.
     pub(crate) fn follow() -> (Self, tracing::subscriber::DefaultGuard) {
+        LazyLock::force(&SECOND);
         let lines = Self::default();
         let (json, text) = (lines.json.clone(), lines.text.clone());
         let registry = tracing_subscriber::registry()

@@ -30,10 +30,10 @@ async function throughProxy (path, init) {
 const platform = globalThis.fetch
 async function throughProxyByPlatform (path, init) {
   const response = await platform(nodeFor(path).base + path, init)
-  // Where the body breaks off the client sees that for itself.
-  await response.clone().arrayBuffer().catch(() => {})
+  const body = await response.arrayBuffer()
   await settled()
-  return response
+  const { status, statusText, headers } = response
+  return new Response([204, 205, 304].includes(status) ? null : body, { status, statusText, headers })
 }
 
 // An answer comes before the other nodes have it, so the next request waits until nothing is under way and

@@ -63,7 +63,8 @@ impl MemoryStore {
         state.newest = seq;
         state.log.insert(seq, purge.clone());
         let keep = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
-        if let Some(oldest) = PurgeSeq::new(ms.saturating_sub(keep), 0) {
+        // As well: by the line before this one, so that however long all was silent, who has read that one reads on.
+        if let Some(oldest) = PurgeSeq::new(newest_ms.saturating_sub(keep), 0) {
             state.log = state.log.split_off(&oldest);
         }
         drop(state);
@@ -241,6 +242,8 @@ mod tests {
         let cut = store.append_now(&purge, keep);
         clock.advance(Duration::from_secs(11));
         let first = store.append_now(&purge, keep);
+        assert_eq!(store.log_state(cut).await, Ok(LogState::Continues), "who has read it reads on");
+        store.append_now(&purge, keep);
         assert_eq!(store.log_state(PurgeSeq::ZERO).await, Ok(LogState::Trimmed(first)));
         assert_eq!(store.log_state(cut).await, Ok(LogState::Trimmed(first)));
         assert_eq!(store.log_state(first).await, Ok(LogState::Continues));

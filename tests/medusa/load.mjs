@@ -107,13 +107,13 @@ async function part(name, base, going, meanwhile) {
 const lasting = (seconds) => (slices) => slices.length * SLICE_S < seconds
 
 /** Updates in batches as an import makes them, each with a new title; and when a reader sees the first of a batch. */
-function importing(base) {
+function importing(base, name) {
   const state = { ended: false, updates: 0, seen: [], late: 0 }
   state.run = async () => {
     const from = performance.now()
     for (; state.updates < IMPORTED && performance.now() - from < IMPORT_S * 1000; state.updates += 20) {
       const batch = Array.from({ length: 20 }, (_, n) => products[(state.updates + n) % products.length].id)
-      const title = `Imported ${base.split(":").pop()} ${state.updates}`
+      const title = `Imported ${name}, ${state.updates}`
       await api.post("/admin/products/batch", { update: batch.map((id) => ({ id, title, metadata: { at: state.updates } })) })
       const answered = performance.now()
       const right = async () => {
@@ -167,19 +167,26 @@ const line = (row) =>
   row.name.padEnd(34) + [number(row.rate, 9, 1), number(row.p50, 9, 1), number(row.p95, 9, 1), number(row.p99, 9, 1), number(row.good, 9), number(row.reads, 9), number(row.kept, 9, 2), number(row.errors, 8), number(row.stale, 7)].join("")
 
 await part("shop alone", shop.base, lasting(STEADY_S))
-const alone = importing(shop.base)
+const alone = importing(shop.base, "alone")
 await part("shop alone, import", shop.base, alone.going, alone.run)
 await part("shop alone, killed for 30 s", shop.base, lasting(SLICE_S * 2 + KILLED_S + 10), dying)
 
-const endcap = await node({ name: "a", binary: args.endcap, upstream: shop.base, redis: redisUrl, listen, ops, rest: "" })
+const withEndcap = (rest) => node({ name: "a", binary: args.endcap, upstream: shop.base, redis: redisUrl, listen, ops, rest })
+let endcap = await withEndcap("")
 await part("endcap, cold", endcap.base, lasting(STEADY_S))
 const warm = await part("endcap, warm", endcap.base, lasting(STEADY_S))
 warm.stale = await stale("warm")
-const through = importing(endcap.base)
+const through = importing(endcap.base, "through endcap")
 const imported = await part("endcap, import", endcap.base, through.going, through.run)
 imported.stale = await stale("import")
 const killed = await part("endcap, shop killed for 30 s", endcap.base, lasting(SLICE_S * 2 + KILLED_S + 10), dying)
 killed.stale = await stale("killed")
+await stop(endcap.child)
+endcap = await withEndcap("[purge]\nblast_radius = 0.3\n")
+await slice(endcap.base, SLICE_S)
+const softened = importing(endcap.base, "softly")
+const soft = await part("endcap, blast_radius, import", endcap.base, softened.going, softened.run)
+soft.stale = await stale("softened")
 
 const bySlices = (of, which = () => true) => parts.filter(which).map((row) => row.name.padEnd(34) + row.slices.map(of).join("  ")).join("\n")
 const faster = warm.rate / parts[0].rate

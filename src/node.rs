@@ -330,6 +330,7 @@ impl Parts {
             ack_timeout: config.purge.ack_timeout,
             tags_max: config.purge.tags_max,
             blast_radius: config.purge.blast_radius,
+            hot_refill: config.purge.hot_refill,
             hot: Arc::clone(fill.hot()),
             tasks: tasks.clone(),
             breaker: invalidate::breaker(),

@@ -78,7 +78,8 @@ where
 /// they stand in a string of JSON too.
 fn escape(text: &str, writer: &mut Writer<'_>) -> fmt::Result {
     let is_more_than_text = |char: char| {
-        char.is_control() || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        char.is_control()
+            || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     for char in text.chars() {
         match is_more_than_text(char) {

@@ -77,31 +77,31 @@ impl Fill {
     }
 
     async fn ask_origin(&self, job: &Job, own: Own) -> Landed {
-        let (began, answer) = match self.send(job).await {
+        let about = job.previous.as_deref();
+        let (began, answer) = match self.send(job, about).await {
             Ok(answered) => answered,
             Err(landed) => return landed,
         };
-        let is_about = |previous: &Arc<Entry>| exchange::confirms(&job.rule, previous, answer.headers());
-        if answer.status() != StatusCode::NOT_MODIFIED || job.previous.as_ref().is_none_or(is_about) {
-            return self.judge_answer(job, began, answer, own).await;
+        let is_about = |previous| exchange::confirms(&job.rule, previous, answer.headers());
+        if answer.status() != StatusCode::NOT_MODIFIED || about.is_none_or(is_about) {
+            return self.judge_answer(job, about, began, answer, own).await;
         }
         // It renews nothing that is stored here: what it is about is asked for whole.
-        let whole = Job { previous: None, ..job.clone() };
-        match self.send(&whole).await {
-            Ok((began, answer)) => self.judge_answer(&whole, began, answer, own).await,
+        match self.send(job, None).await {
+            Ok((began, answer)) => self.judge_answer(job, None, began, answer, own).await,
             Err(landed) => landed,
         }
     }
 
-    /// Asks the origin once.
+    /// Asks the origin once: whether it still says what is known, or for the whole.
     ///
     /// # Errors
     /// There is no answer; that is what the flight lands.
-    async fn send(&self, job: &Job) -> Result<(Began, Response<OriginBody>), Landed> {
+    async fn send(&self, job: &Job, about: Option<&Entry>) -> Result<(Began, Response<OriginBody>), Landed> {
         // Before the origin is asked: a purge from here on may be missing in its answer.
         let began = Began { as_of: self.purges.applied(), at: self.clock.now() };
         let view = job.key.view().expect("a key that a request was given can be read");
-        let Some(mut request) = exchange::fill_request(&view, &job.forwarded, job.previous.as_deref()) else {
+        let Some(mut request) = exchange::fill_request(&view, &job.forwarded, about) else {
             return Err(self.failed(job, began.as_of, StatusCode::BAD_GATEWAY, "fill_request", None, None));
         };
         request.extensions_mut().insert(job.interim.clone());
@@ -113,10 +113,17 @@ impl Fill {
         }
     }
 
-    async fn judge_answer(&self, job: &Job, began: Began, answer: Response<OriginBody>, own: Own) -> Landed {
+    async fn judge_answer(
+        &self,
+        job: &Job,
+        about: Option<&Entry>,
+        began: Began,
+        answer: Response<OriginBody>,
+        own: Own,
+    ) -> Landed {
         let (mut head, body) = answer.into_parts();
         hop_by_hop::strip_response(&mut head.headers, false);
-        match (head.status, &job.previous) {
+        match (head.status, about) {
             (StatusCode::NOT_MODIFIED, Some(previous)) => return self.renew(job, began, previous, head),
             // Nobody asked for these.
             (StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) => {

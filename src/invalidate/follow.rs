@@ -1,5 +1,6 @@
 //! The follower: reads the log in order and applies it to this node's index.
 
+use std::collections::BTreeSet;
 use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,6 +119,7 @@ impl Follower {
             self.state.send_replace(Following { connected: false, ..before });
             self.metrics.purges.log_connected.set(0);
             if before.connected {
+                said_blind = false;
                 tracing::warn!(error = %failed, "lost the purge log, trying again");
             }
             if failed == StoreError::Timeout {
@@ -212,16 +214,14 @@ impl Follower {
             LogState::Trimmed(first) if is_new => self.purges.raise_floor(first),
             LogState::Trimmed(first) => {
                 tracing::warn!(%applied, %first, "the purge log was cut past our position: older entries are refilled");
+                self.metrics.purges.log_lost.inc();
                 self.purges.raise_floor(first);
                 self.feed.lost();
             }
             LogState::Lost(held) => {
                 tracing::warn!(%applied, %held, "the purge log has lost lines: all nodes refill what is older");
                 self.metrics.purges.log_lost.inc();
-                let deletions = self.purges.with(PurgeIndex::recent_deletions);
-                let tags = deletions.into_iter().map(|tag| (tag, Mode::Delete));
-                let tags = tags.chain([("all".to_owned(), Mode::Hard)]).collect();
-                *owed = Some(Purge { tags, ..note("lost") });
+                *owed = Some(lost(owed.take(), self.purges.with(PurgeIndex::recent_deletions)));
                 // Others may have appended lines before our position that we shall never read.
                 self.purges.forget();
                 self.feed.lost();
@@ -324,6 +324,15 @@ impl Applier {
     }
 }
 
+/// The line for all that was lost: everything, and by name what was deleted of late. What is `owed` of an earlier one
+/// could not be told, and this node has forgotten it since.
+fn lost(owed: Option<Purge>, mut deleted: BTreeSet<String>) -> Purge {
+    let owed = owed.map_or_else(Vec::new, |purge| purge.tags).into_iter();
+    deleted.extend(owed.filter_map(|(tag, mode)| (mode == Mode::Delete).then_some(tag)));
+    let tags = deleted.into_iter().map(|tag| (tag, Mode::Delete)).chain([("all".to_owned(), Mode::Hard)]).collect();
+    Purge { tags, ..note("lost") }
+}
+
 /// A line that purges nothing.
 fn note(source: &str) -> Purge {
     Purge { source: source.to_owned(), ..Purge::default() }
@@ -332,6 +341,21 @@ fn note(source: &str) -> Purge {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deletions_that_could_not_be_told_are_told_with_the_next_loss() {
+        let deletions = |purge: &Purge| {
+            let named = purge.tags.iter().filter(|(_, mode)| *mode == Mode::Delete);
+            named.map(|(tag, _)| tag.clone()).collect::<Vec<_>>()
+        };
+        let first = lost(None, BTreeSet::from(["a".to_owned()]));
+        assert_eq!(
+            (deletions(&first), first.tags.last()),
+            (vec!["a".to_owned()], Some(&("all".to_owned(), Mode::Hard)))
+        );
+        let second = lost(Some(first), BTreeSet::from(["b".to_owned()]));
+        assert_eq!((deletions(&second), second.tags.len()), (vec!["a".to_owned(), "b".to_owned()], 3));
+    }
 
     #[test]
     fn the_lines_of_a_burst_are_taken_together() {

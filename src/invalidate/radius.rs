@@ -9,7 +9,7 @@ use crate::tasks::Tasks;
 
 impl Invalidator {
     /// Orders a purge that becomes soft where it would empty more than `purge.blast_radius` of this node's recent hits,
-    /// but for what is `firm`. The mode is decided here and stands in the log, so all nodes apply the same.
+    /// and more entries than are refilled in a moment, but for what is `firm`. The mode is decided here and stands in the log, so all nodes apply the same.
     ///
     /// # Errors
     /// See [`Invalidator::purge`].
@@ -22,11 +22,12 @@ impl Invalidator {
         let softened = share.filter(|share| self.blast_radius.is_some_and(|radius| *share > radius));
         if let Some(share) = softened {
             soften(&mut purge, firm);
-            self.metrics.purges.softened.inc();
             let (source, event_id) = (&purge.source, &purge.event_id);
-            tracing::warn!(source, event_id, share, tags = purge.tags.len(), "a purge of too many hits became soft");
+            tracing::warn!(source, event_id, share, tags = purge.tags.len(), "a purge of too many hits becomes soft");
         }
-        Ok(Acknowledged { softened, ..self.purge(purge).await? })
+        let acknowledged = self.purge(purge).await?;
+        self.metrics.purges.softened.inc_by(softened.is_some().into());
+        Ok(Acknowledged { softened, ..acknowledged })
     }
 
     /// The share of the recent hits that a purge would empty, to the thousandth; `None` where nobody asks or knows.
@@ -34,8 +35,9 @@ impl Invalidator {
         self.blast_radius?;
         self.check(purge).ok()?;
         let softens = softens(purge, firm)?;
-        let marks = Tasks::compute(softens.bytes(), move || softens.marks()).await;
-        let share = self.hot.share(&marks, self.clock.now())?;
+        let (hot, few, now) = (Arc::clone(&self.hot), self.hot_refill, self.clock.now());
+        // A thousand entries with as many tags each.
+        let share = Tasks::block(move || hot.share(&softens.marks(), few, now)).await?;
         Some((share * 1000.0).round() / 1000.0)
     }
 }

@@ -70,7 +70,7 @@ impl Purges {
             log_lost: counter(
                 registry,
                 "endcap_log_lost_total",
-                "Times the purge log was found to have lost lines; all nodes then refill what is older.",
+                "Times the purge log was found without lines that this node had read or should have; what is older is refilled.",
             ),
             journal_replayed: counter(
                 registry,

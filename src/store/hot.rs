@@ -78,11 +78,13 @@ impl Hot {
         asked
     }
 
-    /// The share of the recent hits whose entries a purge would empty; `None` where there were too few to tell.
-    pub fn share(&self, marks: &[(TagHash, Mode)], now: Timestamp) -> Option<f64> {
+    /// The share of the recent hits whose entries a purge would empty; `None` where there were too few to tell, or it
+    /// empties no more than `few` entries: their refills are no storm, however much they are asked for.
+    pub fn share(&self, marks: &[(TagHash, Mode)], few: usize, now: Timestamp) -> Option<f64> {
         let (all, asked) = self.recent(now);
-        let emptied = asked.iter().filter(|asked| concerns(marks, &asked.entry.tags)).map(|asked| asked.samples);
-        (all >= SAMPLES_MIN).then(|| emptied.sum::<usize>() as f64 / all as f64)
+        let emptied: Vec<_> =
+            asked.iter().filter(|asked| concerns(marks, &asked.entry.tags)).map(|asked| asked.samples).collect();
+        (all >= SAMPLES_MIN && emptied.len() > few).then(|| emptied.iter().sum::<usize>() as f64 / all as f64)
     }
 
     /// The number of recent samples, and what they are of.
@@ -142,10 +144,11 @@ mod tests {
         let (hot, entries) = hot(&["/a", "/b", "/c"]);
         samples(&hot, &entries[0], 12, NOW);
         samples(&hot, &entries[1], 3, NOW);
-        assert_eq!(hot.share(&marks("/a"), NOW), None, "of 15 nothing is told");
+        assert_eq!(hot.share(&marks("/a"), 0, NOW), None, "of 15 nothing is told");
         samples(&hot, &entries[2], 1, NOW);
-        assert_eq!(hot.share(&marks("/a"), NOW), Some(0.75));
-        assert_eq!((hot.share(&marks("/c"), NOW), hot.share(&marks("/d"), NOW)), (Some(0.0625), Some(0.0)));
+        assert_eq!(hot.share(&marks("/a"), 0, NOW), Some(0.75));
+        assert_eq!(hot.share(&marks("/a"), 1, NOW), None, "one entry is refilled in a moment");
+        assert_eq!((hot.share(&marks("/c"), 0, NOW), hot.share(&marks("/d"), 0, NOW)), (Some(0.0625), None));
         let asked: Vec<_> = hot.most_asked(NOW).into_iter().map(|asked| (asked.entry.tags[0], asked.samples)).collect();
         assert_eq!(asked, [("/a", 12), ("/b", 3), ("/c", 1)].map(|(path, samples)| (TagHash::of(path), samples)));
     }
@@ -155,11 +158,11 @@ mod tests {
         let (hot, entries) = hot(&["/a", "/b"]);
         samples(&hot, &entries[0], 16, NOW);
         let later = NOW + RECENT;
-        assert_eq!((hot.share(&marks("/a"), later), hot.most_asked(later).len()), (None, 0));
+        assert_eq!((hot.share(&marks("/a"), 0, later), hot.most_asked(later).len()), (None, 0));
         samples(&hot, &entries[1], 16, later);
-        assert_eq!(hot.share(&marks("/b"), later), Some(1.0));
+        assert_eq!(hot.share(&marks("/b"), 0, later), Some(1.0));
         hot.l1.remove(&Key::from_text(&entries[1].key).unwrap());
-        assert_eq!((hot.share(&marks("/b"), later), hot.most_asked(later).len()), (Some(0.0), 0));
+        assert_eq!((hot.share(&marks("/b"), 0, later), hot.most_asked(later).len()), (None, 0));
     }
 
     #[test]
@@ -167,7 +170,7 @@ mod tests {
         let (hot, entries) = hot(&["/a", "/b"]);
         samples(&hot, &entries[0], 600, NOW);
         samples(&hot, &entries[1], 1024 - 256, NOW);
-        assert_eq!(hot.share(&marks("/a"), NOW), Some(0.25));
+        assert_eq!(hot.share(&marks("/a"), 0, NOW), Some(0.25));
     }
 
     /// Clients that ask for two things in turns.
@@ -178,6 +181,6 @@ mod tests {
         for turn in 0..EVERY as usize * 64 {
             hot.hit(&rule, &entries[turn % 2], NOW);
         }
-        assert_eq!(hot.share(&marks("/a"), NOW), Some(0.5));
+        assert_eq!(hot.share(&marks("/a"), 0, NOW), Some(0.5));
     }
 }

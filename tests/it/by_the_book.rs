@@ -281,6 +281,33 @@ async fn a_304_says_how_long_it_is_good_where_the_rule_has_its_own_cache_control
     }
 }
 
+#[tokio::test]
+async fn a_304_about_something_else_and_then_a_failure_leave_what_is_stored() {
+    let stage = Stage::new().config(RFC).start().await;
+    let control = ("cache-control", "max-age=5, stale-if-error=60");
+    stage.origin.answer("/a", Answer::json("1").etag("\"1\"").header(control.0, control.1));
+    stage.get("/a").await;
+    stage.advance_secs(6);
+    stage.origin.respond("/a", |seen| match seen.field("if-none-match").is_empty() {
+        true => Answer::status(503),
+        false => Answer::raw("HTTP/1.1 304 Not Modified\r\netag: \"2\"\r\n\r\n".to_owned()),
+    });
+    let reply = stage.get("/a").await;
+    assert_eq!(
+        (reply.status, reply.detail(), reply.text()),
+        (200, "stale_error.origin_status".to_owned(), "1".to_owned())
+    );
+    assert_eq!(stage.origin.total(), 3);
+    // The whole is asked for with no condition: a 304 to that is about nothing.
+    stage.advance_secs(2);
+    let other = "HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\n\r\n";
+    stage.origin.respond("/a", move |seen| match seen.field("if-none-match").is_empty() {
+        true => Answer::raw(other.to_owned()),
+        false => Answer::raw("HTTP/1.1 304 Not Modified\r\netag: \"2\"\r\n\r\n".to_owned()),
+    });
+    assert_eq!(stage.get("/a").await.detail(), "stale_error.upstream_status");
+}
+
 /// A cache behind us has had its say (RFC 9211 §2).
 #[tokio::test]
 async fn the_cache_status_of_a_cache_behind_us_stands_before_ours() {

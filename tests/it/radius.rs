@@ -10,7 +10,7 @@ const OTHER: &str = "/store/regions";
 const SAMPLE: usize = 61;
 
 fn radius() -> Builder {
-    Stage::new().also("[purge]\nblast_radius = 0.3\n")
+    Stage::new().also("[purge]\nblast_radius = 0.3\nhot_refill = 0\n")
 }
 
 async fn hits(stage: &Stage, node: usize, target: &str, count: usize) {
@@ -51,7 +51,7 @@ async fn a_purge_of_too_many_hits_becomes_soft_and_says_so() {
     let reply = purge(&stage, 0, &["route:products", "prod_x"]).await;
     assert_eq!((reply.status, told(&reply.json())), (200, ("soft", true, Some(0.8))));
     assert_eq!(stage.metric(0, "endcap_purges_softened_total", &[]).await, 1.0);
-    let said = log.with("a purge of too many hits became soft");
+    let said = log.with("a purge of too many hits becomes soft");
     assert_eq!((said.len(), &said[0]["level"], &said[0]["share"]), (1, &json!("WARN"), &json!(0.8)));
     assert_eq!(stage.metric(0, "endcap_purged_tags_total", &[("mode", "soft")]).await, 2.0);
     // Bounded by the grace, and never for who knows of the purge.

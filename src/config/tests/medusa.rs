@@ -97,9 +97,13 @@ fn an_exact_event_wins_and_then_the_longest_prefix() {
 }
 
 #[test]
-fn what_decides_who_may_see_something_is_firm_and_nothing_else_is() {
+fn what_was_deleted_or_decides_who_may_see_something_is_firm_and_nothing_else_is() {
     let config = medusa();
-    let mut firm: Vec<_> = config.events.iter().filter(|(_, rule)| rule.firm).map(|(name, _)| name.as_str()).collect();
+    let firm = config.events.iter().filter(|(_, rule)| rule.firm);
+    let (deleted, firm): (Vec<_>, Vec<_>) = firm.partition(|(_, rule)| !rule.delete.is_empty());
+    let deletes = config.events.values().filter(|rule| !rule.delete.is_empty());
+    assert_eq!(deleted.len(), deletes.count());
+    let mut firm: Vec<_> = firm.into_iter().map(|(name, _)| name.as_str()).collect();
     firm.sort_unstable();
     let expected = [
         "LinkPublishableApiKeySalesChannel.*",

@@ -5,7 +5,7 @@
 //! kinds of trouble there are), what happens, and every delay. Time is the run's own and costs nothing.
 //!
 //! ```text
-//! cargo test --test sim                            a thousand seeds
+//! cargo test --test sim                            two thousand seeds
 //! tests/sim/run [SEEDS [FROM]]                     as many as you like, with optimisation
 //! ENDCAP_SIM_SEED=42 cargo test --test sim one_seed -- --nocapture      one seed, with its trace
 //! tests/bite                                       shows that each rule is needed
@@ -35,7 +35,7 @@ use run::{Failure, Figures, run};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Seeds that every run of the tests takes.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 2000;
 /// After so many twentieths of a second a line says how far a run is.
 const PROGRESS: u64 = 200;
 

@@ -29,10 +29,19 @@ impl Jitter {
 
     /// Between half of a pause and all of it.
     pub fn of(&self, pause: Duration) -> Duration {
+        pause / 2 + pause.mul_f64(f64::from(self.draw()) / f64::from(u16::MAX) / 2.0)
+    }
+
+    /// Which of so many things: a number below `count`, of the first 65,536; 0 of none.
+    pub fn one_of(&self, count: usize) -> usize {
+        usize::from(self.draw()).checked_rem(count).unwrap_or(0)
+    }
+
+    fn draw(&self) -> u16 {
         let mut hasher = DefaultHasher::new();
         self.unique().hash(&mut hasher);
         let [a, b, ..] = hasher.finish().to_le_bytes();
-        pause / 2 + pause.mul_f64(f64::from(u16::from_le_bytes([a, b])) / f64::from(u16::MAX) / 2.0)
+        u16::from_le_bytes([a, b])
     }
 }
 
@@ -50,5 +59,14 @@ mod tests {
         assert!(drawn.iter().any(|drawn| *drawn < pause * 6 / 10) && drawn.iter().any(|drawn| *drawn > pause * 9 / 10));
         assert_eq!(drawn, pauses(&two));
         assert_ne!(drawn, pauses(&other));
+    }
+
+    #[test]
+    fn each_of_a_few_things_is_drawn_now_and_then() {
+        let jitter = Jitter::new(1);
+        let mut times = [0; 3];
+        (0..300).for_each(|_| times[jitter.one_of(3)] += 1);
+        assert!(times.iter().all(|times| *times > 60), "{times:?}");
+        assert_eq!((jitter.one_of(1), jitter.one_of(0)), (0, 0));
     }
 }

@@ -275,6 +275,9 @@ impl Parts {
         };
         tasks.spawn(follower.run(tasks.stopping().clone()));
         tasks.spawn(tidy(Arc::clone(&fill), tasks.clone()));
+        if !config.purge.canary.is_zero() {
+            tasks.spawn(Arc::clone(&fill).sample_hot());
+        }
         let refilled = (config.purge.hot_refill > 0).then(|| {
             let (done, refilled) = watch::channel(PurgeSeq::ZERO);
             tasks.spawn(Arc::clone(&fill).keep_hot(done));

@@ -329,7 +329,8 @@ pub struct Purge {
     pub max_blind: Duration,
     /// A fill that began so soon after a purge of its tags is asked for once more at the end of this time.
     pub echo: Duration,
-    /// How long an event may be under way before a changed answer counts as changed without one; zero looks at none.
+    /// How long an event may be under way before a changed answer counts as changed without one, and how often one of
+    /// the most asked answers is looked at for that; zero looks at none.
     pub canary: Duration,
     /// Of what a purge hit the most asked is refilled at once, so many at the most; zero for none.
     pub hot_refill: usize,

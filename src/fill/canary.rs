@@ -4,37 +4,45 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::wanted::Job;
 use super::{Fill, Source};
 use crate::interim::Interim;
-use crate::policy::canary::{self, Missed};
+use crate::policy::canary::{self, Look, Missed};
 use crate::policy::entry::Entry;
 use crate::policy::key::Key;
 use crate::policy::purge::Purged;
 use crate::policy::route::{Policy, Rule};
 use crate::policy::time::Timestamp;
+use crate::store::hot::Asked;
 use crate::store::l1::Slot;
 use crate::tasks::Tasks;
 
-/// Findings and looks that wait at once, at the most: a look costs two reads of the origin.
-const WAITING_MAX: usize = 32;
+/// Answers that are looked at again after purges at once, at the most: each for a minute. What is filled beyond them is not,
+/// and `endcap_canary_skipped_total` counts it.
+const LOOKS_MAX: usize = 32;
+/// Findings that wait for their event at once, at the most; those beyond are counted there too. Apart from the looks, which
+/// would otherwise leave no place for what they find.
+const FINDINGS_MAX: usize = 32;
 /// A line of the log for all findings of a minute: an answer that is never the same twice would fill it.
 const LINE_EVERY: Duration = Duration::from_secs(60);
-/// The last look at what was filled after a purge comes after so many times the first one's wait.
-const LAST_LOOK: u32 = 6;
 
 /// What bounds the canary.
 #[derive(Debug)]
 pub(super) struct Canary {
-    places: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
+    findings: Arc<Semaphore>,
     said: AtomicU64,
 }
 
 impl Canary {
     pub(super) fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(WAITING_MAX)), said: AtomicU64::new(0) }
+        Self {
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+            findings: Arc::new(Semaphore::new(FINDINGS_MAX)),
+            said: AtomicU64::new(0),
+        }
     }
 
     fn may_say(&self, now: Timestamp) -> bool {
@@ -60,8 +68,9 @@ impl Fill {
         if !self.is_watched(&job.rule) || !previous.is_own || !canary::differ(previous, entry) {
             return;
         }
-        let Ok(place) = Arc::clone(&self.canary.places).try_acquire_owned() else { return };
-        let is_after = self.purges.echo(previous, self.settings.canary * LAST_LOOK).is_some();
+        let Some(place) = self.free_place(&self.canary.findings) else { return };
+        let [.., last] = canary::looks(self.settings.canary);
+        let is_after = self.purges.echo(previous, last).is_some();
         let (old, new) = (previous.body.clone(), entry.body.clone());
         let ids = Tasks::compute(old.len() + new.len(), move || canary::differing_ids(&old, &new)).await;
         // Without the bodies, which may be large.
@@ -71,6 +80,10 @@ impl Fill {
         self.tasks.spawn(async move {
             let _place = place;
             if !fill.pause(fill.settings.canary).await || fill.purges.judge(&tags, as_of).purged() != Purged::No {
+                return;
+            }
+            // Its event may have come to a log that this node cannot read just now.
+            if !fill.purges.is_clear(fill.clock.now()) {
                 return;
             }
             let missed = if is_after { Missed::AfterPurge } else { Missed::NoEvent };
@@ -94,30 +107,71 @@ impl Fill {
             return;
         }
         let Some(key) = Key::from_text(&entry.key) else { return };
-        let Ok(place) = Arc::clone(&self.canary.places).try_acquire_owned() else { return };
+        let Some(place) = self.free_place(&self.canary.looks) else { return };
         let (fill, entry) = (Arc::clone(self), Arc::clone(entry));
         let job = Job { key, interim: Interim::nowhere(), ..job.clone() };
         self.tasks.spawn(async move {
             let _place = place;
-            let first = fill.settings.canary;
-            for wait in [first, first * (LAST_LOOK - 1)] {
-                if !fill.pause(wait).await {
-                    return;
-                }
+            let mut waited = Duration::ZERO;
+            for at in canary::looks(fill.settings.canary) {
+                let Some(refresh) = fill.may_refresh_after(at.saturating_sub(waited)).await else { return };
+                waited = at;
                 let Some(Slot::Entry(held)) = fill.l1.get(&entry.key) else { return };
                 // What was purged again will be looked at again.
                 if fill.purges.check(&held) != Purged::No {
                     return;
                 }
-                let job = Job { previous: Some(held), not_before: fill.clock.now(), ..job.clone() };
-                fill.refresh(job, None);
+                fill.look(Job { previous: Some(held), ..job.clone() }, Look::AfterPurge, refresh);
             }
         });
+    }
+
+    /// Has one of the answers that are asked for most asked for again each `canary`, until the process stops: what emits
+    /// no event at all is found, and not only when a time to live is over. What is asked for seldom is left to that.
+    pub async fn sample_hot(self: Arc<Self>) {
+        while let Some(refresh) = self.may_refresh_after(self.settings.canary).await {
+            let asked = self.hot.most_asked(self.clock.now());
+            // What another node filled is for that node to look at: see `compare`.
+            let is_sound = |asked: &Asked| asked.entry.is_own && self.purges.check(&asked.entry) == Purged::No;
+            let asked = asked.into_iter().filter(|asked| self.is_watched(&asked.rule) && is_sound(asked));
+            let mut jobs: Vec<_> = asked.filter_map(|asked| Job::again(&asked.rule, asked.entry)).collect();
+            if !jobs.is_empty() {
+                let chosen = self.jitter.one_of(jobs.len());
+                self.look(jobs.swap_remove(chosen), Look::AtRandom, refresh);
+            }
+        }
+    }
+
+    /// Asks the origin, and not the other tier, what it says now.
+    fn look(self: &Arc<Self>, job: Job, look: Look, refresh: OwnedSemaphorePermit) {
+        if self.refresh(Job { not_before: self.clock.now(), ..job }, Some(refresh)) {
+            self.metrics.canary_looked(look);
+        }
+    }
+
+    /// A place that is free; the lack of one is counted.
+    fn free_place(&self, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(places).try_acquire_owned();
+        place.inspect_err(|_| self.metrics.fills.canary_skipped.inc()).ok()
     }
 
     /// Where the origin itself says how long an answer is good, it may change without a word.
     fn is_watched(&self, rule: &Rule) -> bool {
         !self.settings.canary.is_zero() && rule.policy == Policy::Override
+    }
+
+    /// Waits, and then for a place among the refreshes, which have a part of the origin's connections; `None` when the
+    /// process stops.
+    async fn may_refresh_after(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
+        let place = async {
+            tokio::time::sleep(wait).await;
+            Arc::clone(&self.refreshes).acquire_owned().await.ok()
+        };
+        tokio::select! {
+            biased;
+            () = self.tasks.stopping().cancelled() => None,
+            place = place => place,
+        }
     }
 
     /// Waits, unless the process stops: then it is false.

@@ -68,7 +68,8 @@ pub struct FillSettings {
     pub soft_grace: Duration,
     /// How soon after a purge a fill is asked for once more; zero for never.
     pub echo: Duration,
-    /// How long an event may be under way before a changed answer counts as changed without one; zero for never.
+    /// How long an event may be under way before a changed answer counts as changed without one, and how often one of
+    /// the most asked answers is looked at for that; zero for never.
     pub canary: Duration,
     /// Of what a purge hit the most asked is refilled at once, so many at the most.
     pub hot_refill: usize,
@@ -374,17 +375,19 @@ impl Fill {
             return;
         }
         match Arc::clone(&self.refreshes).try_acquire_owned() {
-            Ok(place) => self.refresh(wanted.job(Some(Arc::clone(entry))), Some(place)),
+            Ok(place) => {
+                self.refresh(wanted.job(Some(Arc::clone(entry))), Some(place));
+            }
             Err(_) => self.metrics.fills.put_off.inc(),
         }
     }
 
-    /// Begins a flight that nobody waits for, unless one is under way.
-    fn refresh(self: &Arc<Self>, job: Job, place: Option<OwnedSemaphorePermit>) {
-        if let Joined::Leader(leader) = self.flights.join(job.key.hash()) {
-            self.metrics.fills.refreshes.inc();
-            self.launch(job, leader, None, place);
-        }
+    /// Begins a flight that nobody waits for, unless one is under way: then it is false.
+    fn refresh(self: &Arc<Self>, job: Job, place: Option<OwnedSemaphorePermit>) -> bool {
+        let Joined::Leader(leader) = self.flights.join(job.key.hash()) else { return false };
+        self.metrics.fills.refreshes.inc();
+        self.launch(job, leader, None, place);
+        true
     }
 
     fn launch(
@@ -437,11 +440,13 @@ impl Fill {
                 () = fill.tasks.stopping().cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
+            // All that one purge concerned is due at one moment.
+            let Ok(place) = Arc::clone(&fill.refreshes).acquire_owned().await else { return };
             if let Some(Slot::Entry(held)) = fill.l1.get(&entry.key)
                 && Arc::ptr_eq(&held, &entry)
             {
                 fill.metrics.fills.echoes.inc();
-                fill.refresh(job, None);
+                fill.refresh(job, Some(place));
             }
         });
     }

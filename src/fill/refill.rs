@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use http::HeaderMap;
 use tokio::sync::watch;
 
 use super::Fill;
 use super::flights::Joined;
 use super::wanted::Job;
-use crate::interim::Interim;
 use crate::policy::freshness;
 use crate::policy::freshness::{StaleReason, Verdict};
-use crate::policy::key::Key;
 use crate::policy::purge::{PurgeSeq, Purged};
 use crate::policy::time::Timestamp;
 use crate::store::hot::Asked;
@@ -45,37 +42,28 @@ impl Fill {
             let now = self.clock.now();
             let asked = self.hot.most_asked(now);
             let pause = if asked.is_empty() { Duration::ZERO } else { PAUSE };
-            let asked = asked.into_iter().filter(|asked| self.needs_refill(asked, now)).take(self.settings.hot_refill);
-            stream::iter(asked).for_each_concurrent(AT_ONCE, |asked| self.refill(asked)).await;
+            let asked = asked.into_iter().filter(|asked| self.needs_refill(asked, now));
+            let jobs = asked.filter_map(|asked| Job::again(&asked.rule, asked.entry)).take(self.settings.hot_refill);
+            // The others' bodies are let go.
+            let jobs: Vec<_> = jobs.collect();
+            stream::iter(jobs).for_each_concurrent(AT_ONCE, |job| self.refill(job)).await;
             done.send_replace(applied);
             tokio::time::sleep(pause).await;
         }
     }
 
     fn needs_refill(&self, asked: &Asked, now: Timestamp) -> bool {
-        let Asked { rule, entry, samples } = asked;
-        let is_purged = matches!(self.purges.check(entry), Purged::Soft { .. } | Purged::Hard);
-        // What the origin is sent beside the key only a client knows.
-        let is_of_key = rule.forward.is_empty() && Key::selecting(&entry.key).is_empty();
+        let Asked { entry, samples, .. } = asked;
         // Once a while and not for each purge of a burst: a hard one is refilled by the next who asks.
         let verdict = Verdict::Stale(StaleReason::SoftPurge);
         let is_due = now >= freshness::refresh_not_before(entry, verdict, self.settings.soft_grace);
-        *samples >= SAMPLES_MIN && is_purged && is_of_key && is_due
+        let is_purged = || matches!(self.purges.check(entry), Purged::Soft { .. } | Purged::Hard);
+        *samples >= SAMPLES_MIN && is_purged() && is_due
     }
 
-    async fn refill(self: &Arc<Self>, asked: Asked) {
-        let Some(key) = Key::from_text(&asked.entry.key) else { return };
+    async fn refill(self: &Arc<Self>, job: Job) {
         // Refreshes share a part of the origin's connections; nobody closes it.
         let Ok(place) = Arc::clone(&self.refreshes).acquire_owned().await else { return };
-        let job = Job {
-            rule: asked.rule,
-            primary: key.clone(),
-            key,
-            forwarded: Arc::new(HeaderMap::new()),
-            previous: Some(asked.entry),
-            not_before: Timestamp::default(),
-            interim: Interim::nowhere(),
-        };
         let landed = match self.flights.join(job.key.hash()) {
             Joined::Leader(leader) => {
                 self.metrics.fills.hot_refills.inc();
@@ -83,7 +71,10 @@ impl Fill {
                 self.launch(job, leader, None, Some(place));
                 waits
             }
-            Joined::Follower(follower) => follower,
+            Joined::Follower(follower) => {
+                drop(place);
+                follower
+            }
         };
         landed.landed().await;
     }

@@ -1,5 +1,7 @@
 //! Nodes that share a tier in memory.
 
+mod canary;
+
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
@@ -18,11 +20,16 @@ use crate::store::{Lease, LeaseToken};
 
 /// Says one thing, or nothing.
 #[derive(Debug, Default)]
-struct Says(Mutex<Option<&'static str>>);
+struct Says {
+    said: Mutex<Option<&'static str>>,
+    /// The paths that it was asked for, and when.
+    asked: Mutex<Vec<(String, tokio::time::Instant)>>,
+}
 
 impl Origin for Says {
-    fn send(&self, _: Request<Body>, _: Purpose) -> BoxFuture<'_, Result<Response<OriginBody>, OriginError>> {
-        let said = self.0.lock().unwrap().ok_or(OriginError::ConnectTimeout).map(|body| {
+    fn send(&self, request: Request<Body>, _: Purpose) -> BoxFuture<'_, Result<Response<OriginBody>, OriginError>> {
+        self.asked.lock().unwrap().push((request.uri().path().to_owned(), tokio::time::Instant::now()));
+        let said = self.said.lock().unwrap().ok_or(OriginError::ConnectTimeout).map(|body| {
             let mut answer = Response::new(OriginBody::from(Bytes::from_static(body.as_bytes())));
             answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             answer
@@ -50,6 +57,10 @@ impl Nodes {
     }
 
     fn start_with(&self, max_blind: Option<Duration>) -> Arc<Fill> {
+        self.start_as(max_blind, settings())
+    }
+
+    fn start_as(&self, max_blind: Option<Duration>, settings: FillSettings) -> Arc<Fill> {
         let index = PurgeIndex::new(Duration::from_secs(2), 1000, Duration::from_secs(9999));
         Fill::new(
             Arc::<Says>::clone(&self.origin),
@@ -60,24 +71,28 @@ impl Nodes {
             Arc::<ManualClock>::clone(&self.clock),
             Metrics::new(&[Arc::new(rule())]),
             Tasks::new(),
-            FillSettings {
-                object_max: 1 << 20,
-                pass_marker_ttl: Duration::from_secs(1),
-                error_ttl: Duration::from_secs(1),
-                jitter: 0.0,
-                shared_max: Duration::from_secs(9999),
-                soft_grace: Duration::from_secs(2),
-                echo: Duration::ZERO,
-                canary: Duration::ZERO,
-                hot_refill: 0,
-                refreshes_max: 32,
-                lease_ttl: Duration::from_secs(10),
-                lease_wait: Duration::from_secs(2),
-                compression: Compression::default(),
-                in_flight: 8 << 20,
-                seed: 1,
-            },
+            settings,
         )
+    }
+}
+
+fn settings() -> FillSettings {
+    FillSettings {
+        object_max: 1 << 20,
+        pass_marker_ttl: Duration::from_secs(1),
+        error_ttl: Duration::from_secs(1),
+        jitter: 0.0,
+        shared_max: Duration::from_secs(9999),
+        soft_grace: Duration::from_secs(2),
+        echo: Duration::ZERO,
+        canary: Duration::ZERO,
+        hot_refill: 0,
+        refreshes_max: 32,
+        lease_ttl: Duration::from_secs(10),
+        lease_wait: Duration::from_secs(2),
+        compression: Compression::default(),
+        in_flight: 8 << 20,
+        seed: 1,
     }
 }
 
@@ -108,13 +123,13 @@ async fn shared(nodes: &Nodes, fill: &Fill) {
 #[tokio::test]
 async fn a_node_that_has_not_read_the_log_takes_nothing_from_the_shared_tier() {
     let nodes = Nodes::new();
-    *nodes.origin.0.lock().unwrap() = Some("1");
+    *nodes.origin.said.lock().unwrap() = Some("1");
     let before = nodes.start();
     assert_eq!(body(&before).await, "1");
     shared(&nodes, &before).await;
     let purge = Purge { tags: vec![("list:product".into(), Mode::Hard)], ..Purge::default() };
     let seq = nodes.store.append(std::slice::from_ref(&purge), Duration::from_secs(99)).await.unwrap()[0];
-    *nodes.origin.0.lock().unwrap() = Some("2");
+    *nodes.origin.said.lock().unwrap() = Some("2");
     let restarted = nodes.start();
     assert_eq!(body(&restarted).await, "2");
     let read = nodes.start();
@@ -128,7 +143,7 @@ async fn a_node_that_has_not_read_the_log_takes_nothing_from_the_shared_tier() {
 #[tokio::test]
 async fn who_has_no_answer_about_a_lease_finds_out_whether_it_is_his() {
     let nodes = Nodes::new();
-    *nodes.origin.0.lock().unwrap() = Some("1");
+    *nodes.origin.said.lock().unwrap() = Some("1");
     let node = nodes.start();
     node.purges.confirmed(nodes.clock.now());
     nodes.store.is_late.store(true, Ordering::Relaxed);
@@ -144,11 +159,11 @@ async fn who_has_no_answer_about_a_lease_finds_out_whether_it_is_his() {
 #[tokio::test]
 async fn a_blind_node_does_not_trust_what_another_node_filled() {
     let nodes = Nodes::new();
-    *nodes.origin.0.lock().unwrap() = Some("1");
+    *nodes.origin.said.lock().unwrap() = Some("1");
     let other = nodes.start();
     body(&other).await;
     shared(&nodes, &other).await;
-    *nodes.origin.0.lock().unwrap() = Some("2");
+    *nodes.origin.said.lock().unwrap() = Some("2");
     let max_blind = Duration::from_secs(5);
     let sees = nodes.start_with(Some(max_blind));
     sees.purges.confirmed(nodes.clock.now());
@@ -161,12 +176,12 @@ async fn a_blind_node_does_not_trust_what_another_node_filled() {
 #[tokio::test]
 async fn what_the_shared_tier_alone_has_serves_when_the_origin_fails() {
     let nodes = Nodes::new();
-    *nodes.origin.0.lock().unwrap() = Some("1");
+    *nodes.origin.said.lock().unwrap() = Some("1");
     let before = nodes.start();
     body(&before).await;
     shared(&nodes, &before).await;
     nodes.clock.advance(Duration::from_secs(120 + 600 + 1));
-    *nodes.origin.0.lock().unwrap() = None;
+    *nodes.origin.said.lock().unwrap() = None;
     let restarted = nodes.start();
     restarted.purges.confirmed(nodes.clock.now());
     let Landed::Failed { previous, .. } = get(&restarted).await else { panic!("the origin failed") };

@@ -78,6 +78,22 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// To ask again for an entry that no client asks for just now; `None` where the origin is sent what only a client
+    /// knows.
+    pub(super) fn again(rule: &Arc<Rule>, entry: Arc<Entry>) -> Option<Self> {
+        let is_of_key = rule.forward.is_empty() && Key::selecting(&entry.key).is_empty();
+        let key = Key::from_text(&entry.key).filter(|_| is_of_key)?;
+        Some(Self {
+            rule: Arc::clone(rule),
+            primary: key.clone(),
+            key,
+            forwarded: Arc::new(HeaderMap::new()),
+            previous: Some(entry),
+            not_before: Timestamp::default(),
+            interim: Interim::nowhere(),
+        })
+    }
+
     /// Learns of an entry: the newest known is the one to ask about.
     pub(super) fn know(&mut self, entry: Arc<Entry>) {
         if self.previous.as_ref().is_none_or(|known| entry.began > known.began) {

@@ -6,7 +6,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 use super::Metrics;
 use super::registry::{BUCKETS, counter, counters, declare, durations, gauge};
 use crate::origin::OriginError;
-use crate::policy::canary::Missed;
+use crate::policy::canary::{Look, Missed};
 use crate::policy::encoding::{Coding, Encoded};
 use crate::policy::route::Rule;
 use crate::policy::storable::{ShareOnce, Unshareable};
@@ -27,7 +27,9 @@ pub(crate) struct Fills {
     pub(crate) leases: IntCounterVec,
     tags_collapsed: Vec<IntCounter>,
     /// By route and kind.
-    stale_found: Vec<[IntCounter; Missed::ALL.len()]>,
+    pub(crate) stale_found: Vec<[IntCounter; Missed::ALL.len()]>,
+    pub(crate) looks: [IntCounter; Look::ALL.len()],
+    pub(crate) canary_skipped: IntCounter,
     encodings: IntCounterVec,
     /// By coding.
     bytes_saved: [IntCounter; Coding::ALL.len()],
@@ -60,6 +62,13 @@ impl Fills {
             "Answers that had changed at the origin though no purge said so, by route: no_event, or after_purge where they \
              were filled soon after one.",
             &["route", "missed"],
+        );
+        let looks = counters(
+            registry,
+            "endcap_canary_looks_total",
+            "Answers that the origin was asked for again to find changes that nobody announced (purge.canary): after_purge \
+             where they were filled soon after one, or at_random among what is asked for most.",
+            &["look"],
         );
         let bytes_saved = counters(
             registry,
@@ -119,6 +128,13 @@ impl Fills {
                 .iter()
                 .map(|route| Missed::ALL.map(|kind| stale_found.with_label_values(&[*route, kind.as_str()])))
                 .collect(),
+            looks: Look::ALL.map(|look| looks.with_label_values(&[look.as_str()])),
+            canary_skipped: counter(
+                registry,
+                "endcap_canary_skipped_total",
+                "Answers that were not looked at again after a purge, and changes that were found and not judged, because 32 \
+                 of their kind were under way.",
+            ),
             tags_collapsed: routes.iter().map(|route| tags_collapsed.with_label_values(&[*route])).collect(),
             encodings: counters(
                 registry,
@@ -247,6 +263,11 @@ impl Metrics {
     /// An answer had changed without a purge.
     pub(crate) fn stale_found(&self, rule: &Rule, missed: Missed) {
         self.fills.stale_found[rule.index][missed as usize].inc();
+    }
+
+    /// An answer is looked at again.
+    pub(crate) fn canary_looked(&self, look: Look) {
+        self.fills.looks[look as usize].inc();
     }
 
     pub(crate) fn tags_collapsed(&self, rule: &Rule, count: usize) {

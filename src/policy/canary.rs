@@ -5,6 +5,7 @@
 //! lost on its way. It names what differs, so that the rule can be mended.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -33,6 +34,34 @@ impl Missed {
             Self::NoEvent => "no_event",
         }
     }
+}
+
+/// Why an answer is compared that nobody asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It was filled soon after a purge of it.
+    AfterPurge,
+    /// Chance chose it among what is asked for most.
+    AtRandom,
+}
+
+impl Look {
+    /// All kinds, for the metrics.
+    pub const ALL: [Self; 2] = [Self::AfterPurge, Self::AtRandom];
+
+    /// The word for labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AfterPurge => "after_purge",
+            Self::AtRandom => "at_random",
+        }
+    }
+}
+
+/// How long after its fill an answer to the first request after a purge is looked at: 1 s, 10 s and 60 s where an event may
+/// be under way for 10 s.
+pub fn looks(canary: Duration) -> [Duration; 3] {
+    [canary / 10, canary, canary * 6]
 }
 
 /// Whether an answer and the one that took its place say different things.

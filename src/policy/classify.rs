@@ -6,6 +6,7 @@ use http::{HeaderMap, Method, header};
 
 use super::key::{Key, KeyTrouble};
 use super::once;
+use super::position;
 use super::query::QueryTrouble;
 use super::route::{Policy, Routes, Rule};
 
@@ -182,7 +183,7 @@ fn private(rule: &Rule, headers: &HeaderMap) -> Option<PassReason> {
     }
     let harmless = |cookie: &str| {
         let name = cookie.split('=').next().unwrap_or("").trim();
-        name.is_empty() && !cookie.contains('=') || rule.harmless_cookies.contains(name)
+        name.is_empty() && !cookie.contains('=') || name == position::COOKIE || rule.harmless_cookies.contains(name)
     };
     let all_harmless = headers
         .get_all(header::COOKIE)
@@ -237,6 +238,9 @@ mod tests {
         assert_eq!(with("cookie", "_ga=1, connect.sid=s"), "cache", "one cookie, whose value holds a comma");
         assert_eq!(with("cookie", "_ga=1; _ga_X=2;"), "cache");
         assert_eq!(with("cookie", ""), "cache");
+        assert_eq!(with("cookie", "endcap_position=x"), "cache", "ours, right or wrong, and none of the origin's");
+        assert_eq!(with("cookie", "endcap_position=x; connect.sid=s"), "pass cookie");
+        assert_eq!(with("cookie", "endcap_position_=x"), "pass cookie");
         let two = [("cookie", "_ga=1"), ("cookie", "connect.sid=s")];
         assert_eq!(word(Method::GET, "/store/products", &two), "pass cookie");
     }

@@ -1,23 +1,27 @@
 //! Positions: "I have seen the answer to this purge", as a client says it in a later request.
 //!
 //! A purge that is in the log has a position there, and its acknowledgement gives it away signed. A request that carries
-//! it is never answered from before it, on any node: one that is not as far waits a moment, and then asks the origin.
+//! it, in a field or in a cookie, is never answered from before it, on any node: one that is not as far waits a moment, and then asks the origin.
 //! Only what a node has signed is believed, for anybody could make every node wait with a position of tomorrow.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 use subtle::ConstantTimeEq;
 
 use super::purge::PurgeSeq;
 
 /// The request field that carries a position.
 pub const FIELD: HeaderName = HeaderName::from_static("endcap-position");
+/// The cookie that carries one: what a browser sends by itself. It makes no request private.
+pub const COOKIE: &str = "endcap_position";
 
 /// Bytes of a signature: what is gained by forging one is a little load.
 const SIGNATURE: usize = 16;
 /// Longest position that is looked at, in bytes.
 const BYTES_MAX: usize = 80;
+/// Positions of one request that are looked at, those of the field first: each costs a hash or two.
+const LOOKED_AT: usize = 4;
 
 /// Signs positions and reads them. All nodes have the same secrets, so each reads what another has signed.
 #[derive(Default)]
@@ -44,9 +48,13 @@ impl Positions {
         Some(format!("{seq}.{}", signature(self.keys.first()?, &seq)))
     }
 
-    /// The position that a request carries, if it is one of ours; the last of several.
+    /// The position that a request carries in its field or its cookie, if it is one of ours; the latest of several.
     pub fn of(&self, headers: &HeaderMap) -> Option<PurgeSeq> {
-        headers.get_all(FIELD).iter().filter_map(|value| self.read(value.to_str().ok()?)).max()
+        let values = |name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        let cookies = values(header::COOKIE).flat_map(|cookies| cookies.split(';'));
+        let cookies = cookies.filter_map(|cookie| cookie.split_once('=').filter(|(name, _)| name.trim() == COOKIE));
+        let sent = values(FIELD).chain(cookies.map(|(_, value)| value));
+        sent.take(LOOKED_AT).filter_map(|text| self.read(text)).max()
     }
 
     fn read(&self, text: &str) -> Option<PurgeSeq> {
@@ -66,9 +74,14 @@ mod tests {
     use super::*;
 
     fn carried(positions: &Positions, values: &[&str]) -> Option<PurgeSeq> {
+        let fields: Vec<_> = values.iter().map(|value| (FIELD, *value)).collect();
+        of(positions, &fields)
+    }
+
+    fn of(positions: &Positions, fields: &[(HeaderName, &str)]) -> Option<PurgeSeq> {
         let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(FIELD, value.parse().unwrap());
+        for (name, value) in fields {
+            headers.append(name, value.parse().unwrap());
         }
         positions.of(&headers)
     }
@@ -92,7 +105,30 @@ mod tests {
             &format!("{}{position}", " ".repeat(80)),
         ] {
             assert_eq!(carried(&nodes, &[forged]), None, "{forged}");
+            assert_eq!(of(&nodes, &[(header::COOKIE, &format!("{COOKIE}={forged}"))]), None, "{forged}");
         }
         assert_eq!((Positions::default().issue(seq), carried(&Positions::default(), &[&position])), (None, None));
+    }
+
+    #[test]
+    fn the_latest_of_field_and_cookies_counts() {
+        let nodes = Positions::new(["secret"]);
+        let seqs = [1, 2].map(|n| PurgeSeq::new(7, n).unwrap());
+        let [early, late] = seqs.map(|seq| nodes.issue(seq).unwrap());
+        let cookie = |position: &str| format!("_ga=1; {COOKIE}={position}; other=2");
+        let both = |field, in_cookie| of(&nodes, &[(FIELD, field), (header::COOKIE, &cookie(in_cookie))]);
+        assert_eq!([both(&early, &late), both(&late, &early)], [Some(seqs[1]); 2]);
+        assert_eq!([both("x", &early), both(&early, "x")], [Some(seqs[0]); 2], "one that is wrong is none");
+        let cookies = |lines: &[&str]| {
+            let fields: Vec<_> = lines.iter().map(|line| (header::COOKIE, *line)).collect();
+            of(&nodes, &fields)
+        };
+        assert_eq!(cookies(&["_ga=1", &cookie(&early), &cookie(&late)]), Some(seqs[1]), "a line each, as in HTTP/2");
+        assert_eq!(cookies(&[&format!("{COOKIE}={early};{COOKIE}={late}")]), Some(seqs[1]));
+        assert_eq!(cookies(&[&format!("not_{COOKIE}={late}; {COOKIE}_={late}; {late}")]), None);
+        // Who sends a thousand has four of them looked at.
+        let many = format!("{COOKIE}=x; ").repeat(LOOKED_AT - 1);
+        assert_eq!(cookies(&[&format!("{many}{COOKIE}={late}")]), Some(seqs[1]));
+        assert_eq!(cookies(&[&format!("{many}{COOKIE}=x; {COOKIE}={late}")]), None);
     }
 }

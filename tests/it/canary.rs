@@ -58,7 +58,7 @@ async fn what_has_changed_is_named_in_one_line_a_minute() {
 }
 
 #[tokio::test]
-async fn a_change_whose_purge_has_come_or_comes_in_time_is_none() {
+async fn a_change_whose_purge_has_come_is_none() {
     let stage = shop("1h").await;
     stage.origin.answer(LIST, list("b"));
     stage.purge("hard", &["prod_1"]).await;
@@ -72,7 +72,7 @@ async fn a_change_whose_purge_has_come_or_comes_in_time_is_none() {
 /// The event was faster than its commit, or a replica lags.
 #[tokio::test]
 async fn what_was_filled_too_soon_after_a_purge_is_asked_for_again_and_found() {
-    let stage = shop("50ms").await;
+    let stage = shop("200ms").await;
     stage.purge("hard", &["prod_1"]).await;
     assert!(stage.get(LIST).await.text().contains(r#""a""#));
     stage.origin.answer(LIST, list("b"));
@@ -80,4 +80,37 @@ async fn what_was_filled_too_soon_after_a_purge_is_asked_for_again_and_found() {
     stage.advance_secs(1);
     stage.metric_reaches(0, "endcap_stale_found_total", &found("after_purge"), 1.0).await;
     until("what is found is served", async || stage.get(LIST).await.text().contains(r#""b""#)).await;
+}
+
+/// A change by a path that emits no event, of what shoppers look at all the time.
+#[tokio::test]
+async fn what_is_asked_for_often_is_compared_with_the_origin_without_a_purge() {
+    let stage = shop("50ms").await;
+    often(&stage).await;
+    stage.origin.answer(LIST, list("b"));
+    // Long before its time to live is over.
+    stage.advance_secs(1);
+    stage.metric_reaches(0, "endcap_stale_found_total", &found("no_event"), 1.0).await;
+    assert!(stage.get(LIST).await.text().contains(r#""b""#));
+    assert!(stage.metric(0, "endcap_canary_looks_total", &[("look", "at_random")]).await >= 1.0);
+    assert_eq!(stage.metric(0, "endcap_canary_looks_total", &[("look", "after_purge")]).await, 0.0);
+}
+
+#[tokio::test]
+async fn switched_off_it_asks_for_nothing() {
+    let stage = shop("0s").await;
+    stage.purge("hard", &["prod_1"]).await;
+    often(&stage).await;
+    stage.advance_secs(1);
+    often(&stage).await;
+    stage.settled(0).await;
+    assert_eq!((stage.origin.count(LIST), stage.metric(0, "endcap_canary_looks_total", &[]).await), (2, 0.0));
+}
+
+/// Often enough for two hits to be kept.
+async fn often(stage: &Stage) {
+    let mut client = stage.client(0).await;
+    for _ in 0..2 * 61 + 1 {
+        assert_eq!(client.get(LIST).await.status, 200);
+    }
 }

@@ -23,13 +23,16 @@ async fn a_purge_while_redis_is_gone_is_safe_and_comes_into_the_log() {
     stage.origin.publish(2);
     let (status, body) = hook(&stage, 0, "msg_1").await;
     assert_eq!((status, &body["durable"]), (202, &"journal".into()), "{body}");
+    assert_eq!(body.get("position"), Some(&serde_json::Value::Null), "no other node could tell whether it is past it");
     assert_eq!(stage.get(PRODUCT).await.version(), 2, "applied here before it was acknowledged");
     assert_eq!(stage.status(0).await["purges"]["journaled"], 1);
     assert_eq!(stage.metric(0, "endcap_journaled_purges", &[]).await, 1.0);
     assert_eq!(stage.metric(0, "endcap_purge_orders_total", &[("result", "journaled")]).await, 1.0);
+    let by_hand = stage.try_purge(0, "hard", &["prod_2"]).await;
+    assert_eq!((by_hand.status, by_hand.json().get("position")), (202, Some(&serde_json::Value::Null)));
     stage.redis().run().await;
     until("the journal is empty", async || stage.status(0).await["purges"]["journaled"] == 0).await;
-    assert_eq!(stage.metric(0, "endcap_journal_replayed_total", &[]).await, 1.0);
+    assert_eq!(stage.metric(0, "endcap_journal_replayed_total", &[]).await, 2.0);
     let log = log(&mut stage).await;
     assert!(log.contains("msg_1") && log.contains("prod_1"), "{log}");
     // And the other way is open again.
@@ -38,6 +41,7 @@ async fn a_purge_while_redis_is_gone_is_safe_and_comes_into_the_log() {
         stage.get("/store/carts/cart_1").await;
         // The log is spared for a second after each failure.
         stage.advance_secs(1);
+        assert_eq!(body["position"].is_string(), status == 200, "{body}");
         (status, &body["durable"]) == (200, &"log".into())
     })
     .await;

@@ -91,9 +91,10 @@ async fn who_carries_the_position_of_a_purge_is_answered_from_no_earlier_by_any_
     assert_eq!(stage.get_from(1, LIST).await.detail(), "hit_l2");
     stage.origin.publish(2);
     let said = stage.purge("soft", &["list:product"]).await;
-    let headers = [("endcap-position", said["position"].as_str().unwrap())];
-    for node in [1, 0] {
-        let reply = stage.client(node).await.ask("GET", LIST, &headers, b"").await;
+    let position = said["position"].as_str().unwrap();
+    let cookie = format!("_ga=1; endcap_position={position}");
+    for (node, carrier) in [(1, ("endcap-position", position)), (0, ("cookie", cookie.as_str()))] {
+        let reply = stage.client(node).await.ask("GET", LIST, &[carrier], b"").await;
         assert_eq!((reply.version(), reply.detail()), (2, "pass.position".to_owned()));
     }
     assert_eq!(stage.get(LIST).await.version(), 1, "others may be answered from before it for a grace");
@@ -110,7 +111,20 @@ async fn a_position_that_a_node_does_not_come_to_asks_the_origin_and_a_forged_on
     assert_eq!(ask(&signed("another")).await, "hit");
     assert_eq!(stage.metric(0, "endcap_bypass_total", &[("reason", "position")]).await, 1.0);
     let said = stage.purge("hard", &["list:region"]).await;
-    assert_eq!(ask(said["position"].as_str().unwrap()).await, "hit", "of a purge of something else");
+    let known = said["position"].as_str().unwrap();
+    assert_eq!(ask(known).await, "hit", "of a purge of something else");
+    // A cookie says the same, and makes no request private: not a wrong one either.
+    let ask = async |headers: &[(&str, &str)]| stage.get_with(LIST, headers).await.detail();
+    let cookie = |position: &str| format!("endcap_position={position}");
+    let (known_cookie, ahead) = (cookie(known), cookie(&signed(SECRET)));
+    for harmless in [known_cookie.as_str(), &cookie(&signed("another")), &cookie("x"), "endcap_position"] {
+        assert_eq!(ask(&[("cookie", harmless)]).await, "hit", "{harmless}");
+    }
+    assert_eq!(ask(&[("cookie", &ahead)]).await, "pass.position");
+    // The later one counts, wherever it stands.
+    assert_eq!(ask(&[("endcap-position", known), ("cookie", &ahead)]).await, "pass.position");
+    assert_eq!(ask(&[("endcap-position", &signed(SECRET)), ("cookie", &known_cookie)]).await, "pass.position");
+    assert_eq!(ask(&[("endcap-position", known), ("cookie", &known_cookie)]).await, "hit");
 }
 
 #[tokio::test]

@@ -122,6 +122,24 @@ async fn a_softened_purge_is_soft_in_the_journal_too() {
     assert_eq!(stage.get(LIST).await.detail(), "stale");
 }
 
+/// Its sender is promised nothing and sends again; until then this node does what it has decided.
+#[tokio::test]
+async fn a_softened_purge_that_the_log_refuses_is_not_acknowledged_and_soft_here() {
+    let mut stage = radius().redis().await.start().await;
+    busy(&stage, 0).await;
+    stage.redis().command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let refused = purge(&stage, 0, &["all"]).await;
+    assert_eq!((refused.status, refused.field("retry-after")), (503, "1".to_owned()), "{}", refused.text());
+    assert_eq!(stage.metric(0, "endcap_purge_orders_total", &[("result", "not_logged")]).await, 1.0);
+    assert_eq!(stage.metric(0, "endcap_purges_softened_total", &[]).await, 0.0);
+    assert_eq!(stage.get(LIST).await.detail(), "stale");
+    stage.settled(0).await;
+    stage.redis().command(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    let reply = purge(&stage, 0, &["all"]).await;
+    assert_eq!((reply.status, told(&reply.json())), (200, ("soft", true, Some(1.0))));
+    assert_eq!(stage.metric(0, "endcap_purges_softened_total", &[]).await, 1.0);
+}
+
 #[tokio::test]
 async fn refreshes_leave_half_of_the_origin_to_who_waits() {
     let stage = Stage::new().also("[origin]\nconnections_max = 2\n").start().await;

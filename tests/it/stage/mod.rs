@@ -118,8 +118,9 @@ impl Builder {
             ("ENDCAP_WEBHOOK_SECRET".to_owned(), ops::SECRET.to_owned()),
             // Lifetimes are to the millisecond what the test says.
             ("ENDCAP_CACHE__JITTER".to_owned(), "0.0".to_owned()),
-            // Origin reads are counted, and the clock leaps: who tests the echo or blindness sets them.
+            // Origin reads are counted, and the clock leaps: who tests the echo, the canary or blindness sets them.
             ("ENDCAP_PURGE__ECHO".to_owned(), "0s".to_owned()),
+            ("ENDCAP_PURGE__CANARY".to_owned(), "0s".to_owned()),
             ("ENDCAP_PURGE__MAX_BLIND".to_owned(), "1h".to_owned()),
         ];
         if let Some(redis) = &self.redis {

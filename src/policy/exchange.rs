@@ -95,7 +95,7 @@ fn condition(previous: &Entry) -> Option<(HeaderName, HeaderValue)> {
 }
 
 /// Whether a 304 with these fields is about the entry that was asked about: an entity tag, if it has one, is the
-/// entry's (RFC 9111 §4.3.4). A 304 that nobody asked for is about nothing. Nor does one renew what a purge would no
+/// entry's, and without one its `Last-Modified` is (RFC 9111 §4.3.4). A 304 that nobody asked for is about nothing. Nor does one renew what a purge would no
 /// longer find: the tags that its fields name are the entry's.
 pub fn confirms(rule: &Rule, previous: &Entry, fresh: &HeaderMap) -> bool {
     let mut tags = Tags::new();
@@ -108,8 +108,17 @@ fn is_about(previous: &Entry, fresh: &HeaderMap) -> bool {
     match (condition(previous), fresh.get(header::ETAG)) {
         (None, _) => false,
         (Some((name, asked)), Some(tag)) => name == header::IF_NONE_MATCH && opaque(&asked) == opaque(tag),
-        (Some(_), None) => true,
+        (Some(_), None) => {
+            !fresh.contains_key(header::LAST_MODIFIED) || is_of_one_time(&previous.fields.to_map(), fresh)
+        }
     }
+}
+
+/// Whether both say that they were last modified at one time, in whatever form of a date.
+fn is_of_one_time(stored: &HeaderMap, fresh: &HeaderMap) -> bool {
+    let said = |headers: &HeaderMap| date(headers, header::LAST_MODIFIED);
+    let is_same_text = || stored.get(header::LAST_MODIFIED) == fresh.get(header::LAST_MODIFIED);
+    said(stored).zip(said(fresh)).map_or_else(is_same_text, |(stored, fresh)| stored == fresh)
 }
 
 /// Whether a `Last-Modified` tells two versions of one second apart: it lies a second or more before the `Date`

@@ -124,6 +124,11 @@ async fn a_304_about_another_version_renews_nothing() {
         (Some(("etag", "\"1\"")), "etag: \"2\"\r\n", "miss"),
         (Some(modified), "", "renewed"),
         (Some(modified), "etag: \"2\"\r\n", "miss"),
+        (Some(modified), "last-modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n", "renewed"),
+        (Some(modified), "last-modified: Thursday, 01-Jan-26 00:00:00 GMT\r\n", "renewed"),
+        (Some(modified), "last-modified: Wed, 31 Dec 2025 23:59:59 GMT\r\n", "miss"),
+        (Some(modified), "last-modified: Thu, 01 Jan 2026 00:00:01 GMT\r\n", "miss"),
+        (Some(("etag", "\"1\"")), "last-modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n", "miss"),
         (None, "", "miss"),
     ]
     .into_iter()

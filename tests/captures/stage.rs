@@ -67,6 +67,8 @@ pub(crate) fn config(upstream: &str, more: &str) -> Config {
     // Where it listens is the test's own affair.
     let environment = [
         ("ENDCAP_LISTEN__ADDRESS", "127.0.0.1:0"),
+        // Origin reads are counted.
+        ("ENDCAP_PURGE__CANARY", "0s"),
         ("ENDCAP_OPS__ADDRESS", "127.0.0.1:0"),
         ("ENDCAP_OPS__TOKEN", TOKEN),
     ];

@@ -153,9 +153,36 @@ fn answers() {
         (&[(CC, "max-age=60"), ("vary", "a b")], Own(Unshareable::Vary), "RFC 9110 §12.5.5: no field's name"),
         (&[(CC, "max-age=60"), ("vary", "\"foo\"")], Own(Unshareable::Vary), "§12.5.5"),
         (&[(CC, "max-age=60"), ("vary", "a,b,c,d,e,f,g,h,i")], Own(Unshareable::VaryStar), "more than we tell apart"),
-        // Encodings that nobody asked for are judged where they are decoded.
     ] {
         assert_eq!(treated(fields).0, does, "{fields:?}: {why}");
+    }
+}
+
+#[test]
+fn encodings_that_nobody_asked_for() {
+    // The origin was asked for the plain form: what came otherwise is its client's own.
+    let rule = Rule { forward: Patterns::default(), ..by_the_book() };
+    let own = Admission::Own(Unshareable::Encoding);
+    for (lines, expected, why) in [
+        (&["identity"][..], Admission::Store, "RFC 9110 §12.5.3, for comparison"),
+        (&["Identity"], Admission::Store, "§8.4.1: codings have no case"),
+        (&[""], Admission::Store, "§5.6.1.2: a list of nothing"),
+        (&[",identity ,"], Admission::Store, "§5.6.1.2: empty members are ignored"),
+        (&["gzip"], own, "what is stored is the plain form"),
+        (&["identity", "gzip"], own, "§5.3: lines are one list"),
+        (&["", "gzip"], own, "§5.3"),
+        (&["identity, gzip"], own, "§8.4: each member was applied"),
+        (&["identity;q=1"], own, "§8.4.1: a coding has no parameters"),
+        (&["foo"], own, "§8.4: nobody knows what it did"),
+        (&["\u{e4}"], own, "likewise"),
+    ] {
+        let mut headers = map(&[("cache-control", "max-age=60")]);
+        for line in lines {
+            headers.append(header::CONTENT_ENCODING, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+        }
+        let control = CacheControl::effective(&headers);
+        let admission = storable::admit(&rule, &HeaderMap::new(), StatusCode::OK, &headers, &control);
+        assert_eq!(admission, expected, "{lines:?}: {why}");
     }
 }
 

@@ -140,6 +140,14 @@ fn weight(parameter: &[u8]) -> Option<u16> {
     Some(whole + thousandths).filter(|weight| *weight <= 1000)
 }
 
+/// Whether a body stands as it is: what its `Content-Encoding` lists, on all lines, is `identity` or nothing (RFC 9110
+/// §5.3, §5.6.1.2, §8.4.1: codings have no case).
+pub fn is_plain(headers: &HeaderMap) -> bool {
+    let mut codings =
+        headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    codings.all(|coding| coding.trim_ascii().is_empty() || coding.trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
 /// Which bodies have encodings; by default none has.
 #[derive(Clone, Debug, Default)]
 pub struct Compression {
@@ -164,11 +172,10 @@ impl Compression {
         control: &CacheControl,
         length: usize,
     ) -> bool {
-        let is_plain = origin.get(header::CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
         !self.codings.is_empty()
             && status == StatusCode::OK
             && length >= self.size_min
-            && is_plain
+            && is_plain(origin)
             // What is said of the bytes is said of the plain ones (RFC 9530).
             && !DIGESTS.iter().any(|name| origin.contains_key(*name))
             // RFC 9111 §5.2.2.6.

@@ -3,8 +3,8 @@
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::cache_control::CacheControl;
-use super::exchange;
 use super::route::{Policy, Rule};
+use super::{encoding, exchange};
 
 /// Fields that an answer may vary by beside those of the key; beyond it nobody else would ever find it.
 const SELECTING_MAX: usize = 8;
@@ -144,8 +144,7 @@ pub fn admit(
     if let Err(reason) = selecting(rule, headers) {
         return Admission::Own(reason);
     }
-    let is_identity = headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity");
-    if !is_identity && !rule.forward.contains(header::ACCEPT_ENCODING.as_str()) {
+    if !encoding::is_plain(headers) && !rule.forward.contains(header::ACCEPT_ENCODING.as_str()) {
         return Admission::Own(Unshareable::Encoding);
     }
     let is_stored = match status {

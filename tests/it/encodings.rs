@@ -235,6 +235,25 @@ async fn a_route_that_forwards_what_its_clients_take_leaves_encodings_to_the_ori
     assert_eq!(stage.metric(0, "endcap_encodings_total", &[]).await, 0.0);
 }
 
+/// Its lines are one list (RFC 9110 §5.3): what is encoded on a later one is nobody's plain form.
+#[tokio::test]
+async fn what_came_encoded_unasked_is_its_clients_own() {
+    let stage = Stage::new().start().await;
+    stage
+        .origin
+        .answer(LIST, Answer::json(list(1)).header("content-encoding", "identity").header("content-encoding", "x"));
+    for detail in ["pass.unshareable", "pass.marker"] {
+        let reply = stage.get(LIST).await;
+        assert_eq!((reply.detail(), reply.text()), (detail.to_owned(), list(1)));
+        assert_eq!(reply.field("content-encoding"), "identity, x");
+    }
+    stage.origin.answer("/store/regions", Answer::json(list(1)).header("content-encoding", "Identity"));
+    for detail in ["miss", "hit"] {
+        let reply = stage.get("/store/regions").await;
+        assert_eq!((reply.detail(), reply.field("content-encoding")), (detail.to_owned(), String::new()));
+    }
+}
+
 #[tokio::test]
 async fn encodings_can_be_switched_off_or_chosen() {
     let stage = Stage::new().also("[compression]\nencodings = [\"gzip\"]\n").start().await;

@@ -200,6 +200,7 @@ tables! {
         host_in_key: bool,
         unknown_query: Text<UnknownQuery>,
         forward: Vec<Text<Wildcard>>,
+        normalize_languages: bool,
         trust: Vec<Text<Trusted>>,
         harmless_cookies: Vec<Text<Wildcard>>,
         upgrade: bool,

@@ -238,6 +238,7 @@ fn to_route(rule: &Rule) -> raw::Route {
         host_in_key: Some(rule.host_in_key),
         unknown_query: some(rule.unknown_query),
         forward: wildcards(&rule.forward),
+        normalize_languages: Some(rule.normalize_languages),
         trust: list(trust.into_iter().filter_map(|(on, what)| on.then_some(what))),
         harmless_cookies: wildcards(&rule.harmless_cookies),
         upgrade: Some(rule.upgrade),

@@ -148,6 +148,7 @@ impl Route<'_, '_, '_, '_> {
         let negative_ttl = self.lifetime("negative_ttl", negative_ttl, Duration::ZERO);
         let (get, head) = self.methods();
         let upgrade = self.upgrade(policy);
+        let normalize_languages = self.normalize_languages(policy);
         let trust = self.trust(policy);
         let query = self.query(tracking);
         let headers = self.headers();
@@ -177,6 +178,7 @@ impl Route<'_, '_, '_, '_> {
             tracking: tracking.clone(),
             headers,
             forward: Patterns::new(plain(self.raw.forward.take(), |name| name.0.to_ascii_lowercase())),
+            normalize_languages,
             trust,
             harmless_cookies: Patterns::new(plain(self.raw.harmless_cookies.take(), |name| name.0)),
             upgrade,
@@ -256,6 +258,15 @@ impl Route<'_, '_, '_, '_> {
             self.problem(|at| at.key("upgrade"), message);
         }
         upgrade && policy == Policy::Pass
+    }
+
+    fn normalize_languages(&mut self, policy: Policy) -> bool {
+        let normalizes = self.raw.normalize_languages.unwrap_or(false);
+        if normalizes && policy != Policy::Origin && !self.name.is_empty() && self.is_own("normalize_languages") {
+            let message = "only a route with policy = \"origin\" can say what the origin makes of languages";
+            self.problem(|at| at.key("normalize_languages"), message);
+        }
+        normalizes && policy == Policy::Origin
     }
 
     /// An override decides by itself: what all routes trust the origin with is not meant for it.

@@ -235,7 +235,7 @@ impl Fill {
         let mut wanted = Wanted { rule, client, primary: key, key: Cow::Borrowed(key) };
         match self.l1.get(key.text()) {
             Some(Slot::Varies(variants)) => {
-                wanted.key = Cow::Owned(key.variant(&variants.names, client));
+                wanted.key = Cow::Owned(key.variant(rule, &variants.names, client));
                 let slot = self.l1.get(wanted.key.text());
                 (wanted, slot)
             }

@@ -51,7 +51,7 @@ impl Fill {
         if !names.iter().all(|name| exchange::is_forwarded(&job.rule, name)) {
             return Err("l2_varies");
         }
-        job.key = job.primary.variant(&names, &job.forwarded);
+        job.key = job.primary.variant(&job.rule, &names, &job.forwarded);
         let shared = self.shared.as_ref().ok_or("l2_none")?;
         let bytes = shared.get(job.key.place()).await.map_err(|error| error.reason())?.ok_or("l2_absent")?;
         match self.decode_shared(job, bytes).await? {

@@ -41,7 +41,7 @@ impl Wanted<'_> {
         if names.is_empty() {
             return true;
         }
-        self.key = Cow::Owned(self.primary.variant(&names, self.client));
+        self.key = Cow::Owned(self.primary.variant(self.rule, &names, self.client));
         *entry.key == *self.key.text()
     }
 
@@ -104,7 +104,7 @@ impl Job {
     /// The key of an answer with these fields: its URL's, or its variant's.
     pub(super) fn stored_under(&self, headers: &http::HeaderMap) -> Key {
         match storable::selecting(&self.rule, headers) {
-            Ok(names) if !names.is_empty() => self.primary.variant(&names, &self.forwarded),
+            Ok(names) if !names.is_empty() => self.primary.variant(&self.rule, &names, &self.forwarded),
             Ok(_) | Err(_) => self.primary.clone(),
         }
     }

@@ -11,7 +11,7 @@ use super::route::tests::rule;
 use super::route::{Patterns, Policy, Rule, Trust};
 use super::storable::{self, Admission, ShareOnce, Unshareable};
 use super::time::Timestamp;
-use super::{invalidation, variant};
+use super::{etag, invalidation, variant};
 
 /// Fri, 15 Jan 2027 08:00:00 GMT.
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -187,6 +187,30 @@ fn encodings_that_nobody_asked_for() {
 }
 
 #[test]
+fn entity_tags_of_an_answer() {
+    // Whether we ask by them (RFC 9110 §8.8.3, §13.1.2).
+    for (lines, is_asked_by, why) in [
+        (&["\"a\""][..], true, "for comparison"),
+        (&["W/\"a\""], true, "a weak one confirms what it means"),
+        (&["\"\""], true, "what stands in the quotes may be nothing"),
+        (&["\"a, b\\\u{e4}\""], false, "but no space"),
+        (&["\"a,b\\\u{e4}\""], true, "nothing else is special in quotes"),
+        (&["*"], false, "it would ask about anything at all"),
+        (&["\"a\", \"b\""], false, "a list"),
+        (&["\"a\",\"b\""], false, "a list"),
+        (&["\"a\"", "\"b\""], false, "two lines are a list"),
+        (&[""], false, "nothing"),
+        (&["a"], false, "no quotes"),
+        (&["\""], false, "one quote"),
+        (&["\"a"], false, "the quotes do not end"),
+        (&["w/\"a\""], false, "the mark of weakness has a case"),
+    ] {
+        let fields: Vec<_> = lines.iter().map(|line| ("etag", *line)).collect();
+        assert_eq!(etag::only(&map(&fields)).is_some(), is_asked_by, "{lines:?}: {why}");
+    }
+}
+
+#[test]
 fn windows() {
     // Seconds that may be served while a refresh goes on, and when the origin fails.
     for (control, swr, sie, why) in [
@@ -257,6 +281,18 @@ fn conditions_and_ranges() {
     }
 }
 
+/// RFC 9110 §14.1.2: of an empty body every range is out of reach but its last bytes, of which it has none. They are all
+/// of it, and no `Content-Range` can say so (§14.4): 416, which says the length.
+#[test]
+fn the_last_bytes_of_nothing() {
+    let headers = &map(&[("etag", "\"a\"")]);
+    let stored = Stored { status: StatusCode::OK, headers, length: 0 };
+    for range in ["bytes=-5", "bytes=-0", "bytes=0-", "bytes=0-0"] {
+        let selected = conditional::select(&map(&[("range", range)]), true, stored, Forms::PLAIN);
+        assert_eq!(selected, Selected::Unsatisfiable, "{range}");
+    }
+}
+
 #[test]
 fn languages_and_encodings() {
     for (name, sent, meant, why) in [
@@ -268,7 +304,7 @@ fn languages_and_encodings() {
         (header::ACCEPT_LANGUAGE, "\"de, en\"", "\"de, en\"", "a quoted comma parts nothing"),
         (header::ACCEPT_ENCODING, "GZIP", "gzip", "§8.4.1: codings have no case"),
     ] {
-        let value = |text: &str| variant::normal_value(&name, &map(&[(name.as_str(), text)]));
+        let value = |text: &str| variant::normal_value(&rule(), &name, &map(&[(name.as_str(), text)]));
         assert_eq!(value(sent), value(meant), "{sent}: {why}");
         assert!(value(sent).is_some(), "{sent}");
     }
@@ -294,7 +330,7 @@ fn wishes_that_cannot_be_read() {
     ];
     for name in [header::ACCEPT_LANGUAGE, header::ACCEPT_ENCODING] {
         let values: std::collections::BTreeSet<_> =
-            all.iter().map(|text| variant::normal_value(&name, &map(&[(name.as_str(), text)]))).collect();
+            all.iter().map(|text| variant::normal_value(&rule(), &name, &map(&[(name.as_str(), text)]))).collect();
         assert_eq!(values.len(), all.len(), "{name}: {values:?}");
     }
 }
@@ -311,7 +347,7 @@ fn references() {
         ("/../../c", Some("/c"), "RFC 3986 §5.2.4: nothing is above the root"),
     ] {
         let answer = map(&[("location", reference)]);
-        let paths = invalidation::invalidated("/own", "shop.example", StatusCode::CREATED, &answer);
+        let paths = invalidation::invalidated("/own", &["shop.example"], StatusCode::CREATED, &answer);
         let other = paths.iter().map(String::as_str).find(|path| *path != "/own");
         assert_eq!(other, path, "{reference}: {why}");
     }

@@ -75,6 +75,14 @@ pub fn is_strong(etag: &[u8]) -> bool {
     etag.starts_with(b"\"")
 }
 
+/// The entity tag of an answer: on one line one tag, in quotes and weak or not (RFC 9110 §8.8.3).
+pub fn only(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut lines = headers.get_all(header::ETAG).iter();
+    let (tag, None) = (lines.next()?, lines.next()) else { return None };
+    let is_etagc = |byte: &u8| matches!(byte, 0x21 | 0x23..=0x7e | 0x80..);
+    strong(opaque(tag.as_bytes())).filter(|inner| inner.iter().all(is_etagc)).map(|_| tag)
+}
+
 /// What stands in the quotes of a strong tag.
 fn strong(etag: &[u8]) -> Option<&[u8]> {
     etag.strip_prefix(b"\"")?.strip_suffix(b"\"")

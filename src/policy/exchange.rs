@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
 
 use super::cache_control::CacheControl;
 use super::entry::Entry;
+use super::etag;
 use super::fields::Fields;
 use super::hop_by_hop;
 use super::key::KeyView;
@@ -83,10 +84,12 @@ pub fn fill_request(key: &KeyView<'_>, forwarded: &HeaderMap, previous: Option<&
     Some(request)
 }
 
-/// What a fill asks about an entry, if it has something to ask by.
+/// What a fill asks about an entry, if it has something to ask by. What is no entity tag would ask something else:
+/// `*` about anything at all, a list about what nobody has (RFC 9110 §8.8.3, §13.1.2).
 fn condition(previous: &Entry) -> Option<(HeaderName, HeaderValue)> {
     let stored = previous.fields.to_map();
-    if let Some(etag) = stored.get(header::ETAG).filter(|_| !previous.has_own_etag) {
+    let etag = etag::only(&stored).filter(|_| !previous.has_own_etag);
+    if let Some(etag) = etag {
         return Some((header::IF_NONE_MATCH, etag.clone()));
     }
     let modified = stored.get(header::LAST_MODIFIED)?;
@@ -105,13 +108,16 @@ pub fn confirms(rule: &Rule, previous: &Entry, fresh: &HeaderMap) -> bool {
 
 fn is_about(previous: &Entry, fresh: &HeaderMap) -> bool {
     let opaque = |tag: &HeaderValue| tag.as_bytes().strip_prefix(b"W/").unwrap_or(tag.as_bytes()).to_vec();
-    match (condition(previous), fresh.get(header::ETAG)) {
-        (None, _) => false,
-        (Some((name, asked)), Some(tag)) => name == header::IF_NONE_MATCH && opaque(&asked) == opaque(tag),
-        (Some(_), None) => {
-            !fresh.contains_key(header::LAST_MODIFIED) || is_of_one_time(&previous.fields.to_map(), fresh)
+    let stored = previous.fields.to_map();
+    let is_the_entrys = |tag: &HeaderValue| {
+        let etag = stored.get(header::ETAG).filter(|_| !previous.has_own_etag);
+        etag.is_some_and(|etag| opaque(etag) == opaque(tag))
+    };
+    condition(previous).is_some()
+        && match fresh.get(header::ETAG) {
+            Some(tag) => is_the_entrys(tag),
+            None => !fresh.contains_key(header::LAST_MODIFIED) || is_of_one_time(&stored, fresh),
         }
-    }
 }
 
 /// Whether both say that they were last modified at one time, in whatever form of a date.
@@ -148,6 +154,8 @@ pub fn stored_fields(
         headers.remove(header::SET_COOKIE);
     }
     headers.remove(header::CONTENT_LENGTH);
+    // What it announces came behind the body, and is not kept (RFC 9110 §6.5.1, §6.6.2).
+    headers.remove(header::TRAILER);
     headers.extend(length.map(|length| (header::CONTENT_LENGTH, HeaderValue::from(length))));
     if !headers.contains_key(header::DATE)
         && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(now.to_system_time()))
@@ -292,6 +300,7 @@ mod tests {
             ("surrogate-key", "a"),
             ("age", "5"),
             ("content-type", "application/json"),
+            ("trailer", "x-sum"),
             ("x-a", "1"),
             ("x-a", "2"),
         ]);

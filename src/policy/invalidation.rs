@@ -9,15 +9,15 @@ pub fn is_unsafe(method: &Method) -> bool {
 }
 
 /// The paths whose answers an unsafe request has made doubtful: its own, and those in `Location` and
-/// `Content-Location` if they are of the same host. An error has changed nothing.
-pub fn invalidated(path: &str, host: &str, status: StatusCode, answer: &HeaderMap) -> Vec<String> {
+/// `Content-Location` if they are of the same host, by one of its names. An error has changed nothing.
+pub fn invalidated(path: &str, hosts: &[&str], status: StatusCode, answer: &HeaderMap) -> Vec<String> {
     if !(status.is_success() || status.is_redirection()) {
         return Vec::new();
     }
     let mut paths = vec![path.to_owned()];
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         let references = answer.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        paths.extend(references.filter_map(|reference| resolved(reference, path, host)));
+        paths.extend(references.filter_map(|reference| resolved(reference, path, hosts)));
     }
     paths.sort_unstable();
     paths.dedup();
@@ -25,7 +25,7 @@ pub fn invalidated(path: &str, host: &str, status: StatusCode, answer: &HeaderMa
 }
 
 /// The path that a reference means beside `base` (RFC 3986 §5.2); `None` for another host's.
-fn resolved(reference: &str, base: &str, host: &str) -> Option<String> {
+fn resolved(reference: &str, base: &str, hosts: &[&str]) -> Option<String> {
     let reference = reference.split(['?', '#']).next().unwrap_or("").trim();
     let rest = ["http://", "https://", "//"].iter().find_map(|start| {
         let head = reference.get(..start.len())?;
@@ -38,7 +38,7 @@ fn resolved(reference: &str, base: &str, host: &str) -> Option<String> {
                 let lower = authority.to_ascii_lowercase();
                 lower.strip_suffix(":80").or_else(|| lower.strip_suffix(":443")).unwrap_or(&lower).to_owned()
             };
-            if plain(authority) != plain(host) {
+            if !hosts.iter().any(|host| plain(authority) == plain(host)) {
                 return None;
             }
             if path.is_empty() { "/".to_owned() } else { path.to_owned() }
@@ -81,7 +81,7 @@ mod tests {
 
     fn of(status: u16, pairs: &[(header::HeaderName, &str)]) -> Vec<String> {
         let headers = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
-        invalidated("/a/b", "shop.example", StatusCode::from_u16(status).unwrap(), &headers)
+        invalidated("/a/b", &["shop.example", "backend:9000"], StatusCode::from_u16(status).unwrap(), &headers)
     }
 
     #[test]
@@ -116,6 +116,8 @@ mod tests {
             ("HTTPS://Shop.Example:443/c", Some("/c")),
             ("//shop.example/c", Some("/c")),
             ("http://shop.example", Some("/")),
+            ("http://backend:9000/c", Some("/c")),
+            ("http://backend/c", None),
             ("http://shop.example.evil/c", None),
             ("http://other/c", None),
             ("http://user@shop.example/c", None),
@@ -132,7 +134,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_reference_panics(reference in "\\PC{0,24}|[./:?#a]{0,12}|https?://[./:@a]{0,12}") {
-            if let Some(path) = resolved(&reference, "/a/b", "a") {
+            if let Some(path) = resolved(&reference, "/a/b", &["a"]) {
                 prop_assert!(path.starts_with('/'));
             }
         }

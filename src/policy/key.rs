@@ -98,13 +98,13 @@ impl Key {
 
     /// The key of the variant that a request selects among the answers to this key, which vary by `names`.
     #[must_use]
-    pub fn variant(&self, names: &[HeaderName], request: &HeaderMap) -> Self {
+    pub fn variant(&self, rule: &Rule, names: &[HeaderName], request: &HeaderMap) -> Self {
         let mut text = self.text.to_vec();
         // No field has an empty name: here the kept headers end.
         push(&mut text, b"");
         for name in names {
             push(&mut text, name.as_str().as_bytes());
-            let value = normal_value(name, request).map_or_else(|| "-".to_owned(), |value| format!("+{value}"));
+            let value = normal_value(rule, name, request).map_or_else(|| "-".to_owned(), |value| format!("+{value}"));
             push(&mut text, value.as_bytes());
         }
         Self { text: SmallVec::from_vec(text) }
@@ -328,7 +328,7 @@ mod tests {
     fn a_variant_is_told_by_the_names_and_the_values() {
         let base = key("/store/products", None, &[("x-publishable-api-key", "pk")]);
         let (foo, bar) = (HeaderName::from_static("foo"), HeaderName::from_static("bar"));
-        let of = |names: &[HeaderName], pairs: &[(&str, &str)]| base.variant(names, &headers(pairs)).hash();
+        let of = |names: &[HeaderName], pairs: &[(&str, &str)]| base.variant(&rule(), names, &headers(pairs)).hash();
         let one = of(from_ref(&foo), &[("foo", "1"), ("bar", "2")]);
         assert_eq!(one, of(from_ref(&foo), &[("foo", "1"), ("bar", "3")]), "bar does not select");
         let others = [
@@ -342,7 +342,7 @@ mod tests {
         for (at, other) in others.iter().enumerate() {
             assert!(*other != one && !others[..at].contains(other), "{at}");
         }
-        let variant = base.variant(from_ref(&foo), &headers(&[("foo", "1")]));
+        let variant = base.variant(&rule(), from_ref(&foo), &headers(&[("foo", "1")]));
         let view = variant.view().unwrap();
         assert_eq!((view.path, view.headers.len(), view.selecting), ("/store/products", 1, vec![foo]));
         assert_eq!(Key::from_text(variant.text()).unwrap().hash(), variant.hash());
@@ -354,7 +354,7 @@ mod tests {
         let places = |path: &str| {
             let base = key(path, Some("limit=2"), &[("x-publishable-api-key", "pk"), ("x-medusa-locale", "de")]);
             assert_eq!(base.place(), base.hash());
-            let of = |value: usize| base.variant(from_ref(&foo), &headers(&[("foo", &value.to_string())]));
+            let of = |value: usize| base.variant(&rule(), from_ref(&foo), &headers(&[("foo", &value.to_string())]));
             let places: HashSet<u128> = (0..4000).map(|value| of(value).place().as_u128()).collect();
             assert!(!places.contains(&base.hash().as_u128()));
             assert_eq!(of(1).place(), of(1).place());

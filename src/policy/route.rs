@@ -169,6 +169,8 @@ pub struct Rule {
     /// Request headers that a fill sends beside those of the key, as the client sent them. The answer
     /// must name in `Vary` what it depends on.
     pub forward: Patterns,
+    /// Requests that want the same languages as much share an answer in whatever order they say them.
+    pub normalize_languages: bool,
     /// What else is left to the origin's word.
     pub trust: Trust,
     /// Cookies that change no answer.
@@ -328,6 +330,7 @@ pub(crate) mod tests {
                 KeyHeader { name: HeaderName::from_static("origin"), kind: HeaderKind::Origin },
             ],
             forward: Patterns::default(),
+            normalize_languages: false,
             trust: Trust::default(),
             harmless_cookies: Patterns::new(["_ga*"]),
             upgrade: false,

@@ -4,14 +4,17 @@
 //! it was given to, in normal form. Two requests share it only if they agree in all of them.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderName, header};
 
 use super::hop_by_hop;
+use super::route::Rule;
 
 /// A request's value of a selecting field in its normal form; `None` for an absent one. Several lines are one
 /// list, and white space around commas means nothing; languages and codings are put in order, with their weights.
-pub fn normal_value(name: &HeaderName, request: &HeaderMap) -> Option<String> {
+pub fn normal_value(rule: &Rule, name: &HeaderName, request: &HeaderMap) -> Option<String> {
     if !request.contains_key(name) {
         return None;
     }
@@ -23,8 +26,10 @@ pub fn normal_value(name: &HeaderName, request: &HeaderMap) -> Option<String> {
         request.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     let joined = lines.join(",");
     let members = members(&joined);
-    let is_ranked = *name == header::ACCEPT_ENCODING || *name == header::ACCEPT_LANGUAGE;
-    if let Some(ranked) = is_ranked.then(|| by_preference(&members)).flatten() {
+    let is_language = *name == header::ACCEPT_LANGUAGE;
+    let is_ranked = is_language || *name == header::ACCEPT_ENCODING;
+    let keeps_order = is_language && !rule.normalize_languages;
+    if let Some(ranked) = is_ranked.then(|| by_preference(&members, keeps_order)).flatten() {
         return Some(ranked);
     }
     // Lossy texts of different bytes are alike, so what is no UTF-8 stays apart byte for byte.
@@ -47,9 +52,10 @@ fn members(list: &str) -> Vec<&str> {
 }
 
 /// Codings or languages from the most wanted to the unwanted, each with its weight, in lower case. Those wanted alike
-/// stand in the order of the alphabet: in which order they were said means nothing (RFC 9110 §12.4.2). `None` where
-/// one of them is not a name and at most a weight: what the origin makes of that nobody can say.
-fn by_preference(members: &[&str]) -> Option<String> {
+/// stand in the order of the alphabet, unless the one in which they were said is kept: an origin may take that of
+/// languages for their priority (RFC 9110 §12.5.4). `None` where one of them is not a name and at most a weight: what
+/// the origin makes of that nobody can say.
+fn by_preference(members: &[&str], keeps_order: bool) -> Option<String> {
     let wish = |member: &&str| {
         let (name, weight) = match member.split_once(';') {
             None => (*member, 1000),
@@ -60,8 +66,13 @@ fn by_preference(members: &[&str]) -> Option<String> {
     };
     let mut wishes: Vec<(u16, String)> =
         members.iter().filter(|member| !member.is_empty()).map(wish).collect::<Option<_>>()?;
-    wishes.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    wishes.dedup();
+    if !keeps_order {
+        wishes.sort_by(|a, b| a.1.cmp(&b.1));
+    }
+    // A stable sort: those of one weight stay as they stand.
+    wishes.sort_by_key(|(weight, _)| Reverse(*weight));
+    let mut said = HashSet::new();
+    wishes.retain(|wish| said.insert(wish.clone()));
     let say = |(weight, name): &(u16, String)| match weight {
         1000 => name.clone(),
         // A form that reads as itself: nothing that cannot be read is written so.
@@ -95,14 +106,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::route::tests::rule;
 
     fn value(name: &str, lines: &[&str]) -> Option<String> {
+        value_by(&rule(), name, lines)
+    }
+
+    fn value_by(rule: &Rule, name: &str, lines: &[&str]) -> Option<String> {
         let name: HeaderName = name.parse().unwrap();
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(name.clone(), HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
-        normal_value(&name, &headers)
+        normal_value(rule, &name, &headers)
     }
 
     #[test]
@@ -121,8 +137,9 @@ mod tests {
     #[test]
     fn languages_and_codings_stand_by_preference() {
         for (name, lines, expected) in [
-            ("accept-language", &["en, de"][..], "de,en"),
+            ("accept-language", &["en, de"][..], "en,de"),
             ("accept-language", &["de", "EN"], "de,en"),
+            ("accept-language", &["fr;q=0.5, en, de;q=0.5, de, EN"], "en,de,fr;q=0.500,de;q=0.500"),
             ("accept-language", &["fr;q=0.5, de;q=1.0"], "de,fr;q=0.500"),
             ("accept-language", &["de, fr;q=0.9, *;q=0"], "de,fr;q=0.900,*;q=0.000"),
             ("accept-encoding", &["gzip, deflate, br"], "br,deflate,gzip"),
@@ -143,14 +160,26 @@ mod tests {
     }
 
     #[test]
+    fn languages_wanted_alike_stay_as_they_were_said_unless_the_rule_says_otherwise() {
+        let [one, other] = [&["fr, de, en;q=0.5"], &["de, fr, en;q=0.5"]];
+        assert_ne!(value("accept-language", one), value("accept-language", other));
+        let any_order = Rule { normalize_languages: true, ..rule() };
+        for said in [one, other] {
+            assert_eq!(value_by(&any_order, "accept-language", said).as_deref(), Some("de,fr,en;q=0.500"));
+        }
+        let weighed = value_by(&any_order, "accept-language", &["fr, de;q=0.9"]);
+        assert_ne!(weighed, value_by(&any_order, "accept-language", &["de, fr;q=0.9"]));
+    }
+
+    #[test]
     fn a_field_that_ends_at_this_hop_selects_nothing() {
         let headers = HeaderMap::from_iter([
             (header::CONNECTION, HeaderValue::from_static("foo, accept-language")),
             (HeaderName::from_static("foo"), HeaderValue::from_static("1")),
             (header::ACCEPT_LANGUAGE, HeaderValue::from_static("de")),
         ]);
-        assert_eq!(normal_value(&HeaderName::from_static("foo"), &headers), None);
-        assert_eq!(normal_value(&header::ACCEPT_LANGUAGE, &headers).as_deref(), Some("de"));
+        assert_eq!(normal_value(&rule(), &HeaderName::from_static("foo"), &headers), None);
+        assert_eq!(normal_value(&rule(), &header::ACCEPT_LANGUAGE, &headers).as_deref(), Some("de"));
     }
 
     proptest! {
@@ -164,7 +193,7 @@ mod tests {
         fn no_value_panics(bytes in proptest::collection::vec(0x20_u8.., 0..24)) {
             let Ok(sent) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
             for name in [header::ACCEPT_LANGUAGE, header::ACCEPT_ENCODING, header::ACCEPT] {
-                normal_value(&name, &HeaderMap::from_iter([(name.clone(), sent.clone())]));
+                normal_value(&rule(), &name, &HeaderMap::from_iter([(name.clone(), sent.clone())]));
             }
         }
     }

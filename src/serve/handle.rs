@@ -391,7 +391,9 @@ impl Server {
         let server = Arc::clone(self);
         let changed = async move {
             let response = server.forward.send(rule.as_deref(), request, peer).await?;
-            let paths = invalidation::invalidated(&path, &host, response.status(), response.headers());
+            // The origin writes the name that it was asked for, which is not the client's.
+            let own = server.forward.host.to_str().unwrap_or("");
+            let paths = invalidation::invalidated(&path, &[&host, own], response.status(), response.headers());
             server.invalidate(paths).await;
             Ok(response)
         };

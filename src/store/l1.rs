@@ -224,7 +224,7 @@ mod tests {
         let names = [HeaderName::from_static("foo")];
         let variant = |value: usize| {
             let request = HeaderMap::from_iter([(names[0].clone(), value.into())]);
-            Arc::<[u8]>::from(key.variant(&names, &request).text())
+            Arc::<[u8]>::from(key.variant(&rule(), &names, &request).text())
         };
         for value in 0..VARIANTS_MAX {
             l1.put_variant(&key, &names, &variant(value), marker());

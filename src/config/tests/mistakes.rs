@@ -103,6 +103,7 @@ fn a_route_says_what_it_cannot_do() {
     check("trust = [\"errors\"]", &["route.a.trust", "only a route with policy = \"origin\""]);
     check("policy = \"pass\"\nswr = \"1s\"", &["route.a.swr", "stores nothing"]);
     check("policy = \"pass\"\nsie = \"1s\"", &["route.a.sie"]);
+    check("normalize_languages = true", &["route.a.normalize_languages"]);
     check("upgrade = true", &["route.a.upgrade", "only a route with policy = \"pass\""]);
     check("methods = [\"GET\", \"POST\"]", &["route.a.methods[1]", "only GET and HEAD"]);
     check("methods = []", &["write policy = \"pass\""]);

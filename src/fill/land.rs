@@ -245,7 +245,12 @@ impl Fill {
         let words = exchange::origin_words(&job.rule, &headers, fresh);
         let control = control(&job.rule, &words);
         let status = previous.status;
+        // What a 304 leaves out stands as it was stored: the origin's old word may be gone, but the times that
+        // followed from it are known.
+        let is_word_gone = job.rule.policy == Policy::Origin && job.rule.cache_control.is_some();
+        let stands = is_word_gone && !exchange::tells_lifetime(&words, fresh);
         let once = match storable::admit(&job.rule, &job.forwarded, status, &headers, &control) {
+            Admission::ShareOnce(ShareOnce::NoLifetime) if stands => None,
             // What was for all has become somebody's own. A 304 has no body to give: each asks for itself.
             Admission::Own(why) => return self.unshareable(job, began.as_of, why, head, None, None),
             Admission::ShareOnce(why) => Some(why),
@@ -258,10 +263,7 @@ impl Fill {
         let is_encodable = previous.is_encodable && suits(previous.body.len());
         let length = exchange::content_length(status, &previous.body);
         let exchanged = Exchanged { asked: began.at, answered: now };
-        // What a 304 leaves out stands as it was stored: the origin's old word may be gone, but the times that
-        // followed from it are known.
-        let is_word_gone = job.rule.policy == Policy::Origin && job.rule.cache_control.is_some();
-        let lifetime = if is_word_gone && !exchange::tells_lifetime(&words, fresh) {
+        let lifetime = if stands {
             previous.lifetime.renewed(now.before(lifetime::corrected_age(&words, exchanged)))
         } else {
             let stretch = self.stretch(&job.key, began);

@@ -123,8 +123,12 @@ impl Says {
     /// RFC 9111 §3, for a shared cache that stores errors for nobody and understands what has a name.
     fn may_be_stored(&self) -> bool {
         let is_understood = ![299, 599].contains(&self.status);
+        let says_how_long = [self.s_maxage, self.max_age, self.expires].iter().any(Option::is_some);
+        // Of these statuses those of RFC 9110 §15.1.
+        let has_leave = says_how_long || self.public || [200, 204, 404].contains(&self.status);
         let may_see_login = self.public || self.must_revalidate || self.s_maxage.is_some();
         self.status < 500
+            && has_leave
             && !self.private
             && (!self.must_understand || is_understood)
             && (!self.no_store || self.must_understand)

@@ -81,14 +81,18 @@ fn heuristic(
     control: &CacheControl,
     now: Timestamp,
 ) -> Option<Duration> {
-    /// Heuristically cacheable (RFC 9110 §15.1), but for 206, which is never stored.
-    const GUESSED: [u16; 11] = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
-    if !rule.trust.heuristics || !(control.public || GUESSED.contains(&status.as_u16())) {
+    if !rule.trust.heuristics || !may_be_guessed(status, control) {
         return None;
     }
     let made = date(headers, header::DATE).unwrap_or(now);
     let unchanged = made.since(date(headers, header::LAST_MODIFIED)?);
     Some((unchanged / 10).min(HEURISTIC_MAX))
+}
+
+/// Whether an answer may have a lifetime that nobody has said: heuristically cacheable (RFC 9110 §15.1, but for 206, which
+/// is never stored), or `public`.
+pub fn may_be_guessed(status: StatusCode, control: &CacheControl) -> bool {
+    control.public || matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
 /// How old an answer was when it came: the larger of the apparent age and the corrected age value (RFC 9111 §4.2.3).

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::cache_control::CacheControl;
 use super::route::{Policy, Rule};
-use super::{encoding, exchange};
+use super::{encoding, exchange, lifetime};
 
 /// Fields that an answer may vary by beside those of the key; beyond it nobody else would ever find it.
 const SELECTING_MAX: usize = 8;
@@ -163,7 +163,19 @@ pub fn admit(
         let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         said.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(expected)
     });
-    if expected { Admission::Store } else { Admission::ShareOnce(ShareOnce::ContentType) }
+    match expected {
+        false => Admission::ShareOnce(ShareOnce::ContentType),
+        true if is_by_the_book && !has_leave(status, headers, control) => Admission::ShareOnce(ShareOnce::NoLifetime),
+        true => Admission::Store,
+    }
+}
+
+/// Whether an answer may be stored at all (RFC 9111 §3): it says how long it is good, were it not at all, or nobody needs
+/// to say so of its status.
+fn has_leave(status: StatusCode, headers: &HeaderMap, control: &CacheControl) -> bool {
+    let is_explicit = control.max_age.is_some() || control.s_maxage.is_some();
+    let expires = !control.is_targeted && headers.contains_key(header::EXPIRES);
+    is_explicit || expires || lifetime::may_be_guessed(status, control)
 }
 
 /// Why those who waited may not have an answer that is stored or shared all the same: what must be asked about before
@@ -292,13 +304,14 @@ mod tests {
     #[test]
     fn by_the_book_statuses_are_stored_for_as_long_as_they_say() {
         let rule = by_the_book();
+        let says = ("cache-control", "max-age=9");
         let trusting = Rule { trust: Trust { errors: true, ..Trust::default() }, ..by_the_book() };
         for status in [200, 203, 204, 299, 301, 302, 303, 307, 308, 404, 410] {
-            assert_eq!(admit_by(&rule, &[], status, &[]), Admission::Store, "{status}");
+            assert_eq!(admit_by(&rule, &[], status, &[says]), Admission::Store, "{status}");
         }
         for status in [400, 401, 403, 405, 429, 499, 500, 503, 599] {
             assert_eq!(admit_by(&rule, &[], status, &[]), Admission::ShareOnce(ShareOnce::Status), "{status}");
-            assert_eq!(admit_by(&trusting, &[], status, &[]), Admission::Store, "{status}");
+            assert_eq!(admit_by(&trusting, &[], status, &[says]), Admission::Store, "{status}");
         }
         for status in [206, 304, 416] {
             assert_eq!(admit_by(&trusting, &[], status, &[]), Admission::ShareOnce(ShareOnce::Status), "{status}");

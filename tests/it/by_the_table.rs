@@ -156,6 +156,70 @@ async fn a_304_about_another_version_renews_nothing() {
     }
 }
 
+/// What is no entity tag is not asked by (RFC 9110 §8.8.3, §13.1.2): the other validator is, or nothing.
+#[tokio::test]
+async fn what_a_stored_answer_is_asked_about_by() {
+    let stage = Stage::new().config(RFC).start().await;
+    const MODIFIED: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
+    for (n, (etag, modified, expected)) in [
+        ("\"1\"", MODIFIED, ["\"1\"", ""]),
+        ("W/\"1\"", MODIFIED, ["W/\"1\"", ""]),
+        ("*", MODIFIED, ["", MODIFIED]),
+        ("\"1\", \"2\"", MODIFIED, ["", MODIFIED]),
+        ("1", MODIFIED, ["", MODIFIED]),
+        ("*", "", ["", ""]),
+        ("1", "", ["", ""]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/{n}");
+        let answer = Answer::json("1").header("cache-control", "max-age=1").header("etag", etag);
+        let answer = if modified.is_empty() { answer } else { answer.header("last-modified", modified) };
+        stage.origin.answer(&path, answer);
+        stage.get(&path).await;
+        stage.advance_secs(2);
+        // The same bytes stand for the same version, tag or not.
+        stage.origin.answer(&path, Answer::raw(format!("HTTP/1.1 304 Not Modified\r\netag: {etag}\r\n\r\n")));
+        if expected != ["", ""] {
+            assert_eq!(stage.get(&path).await.detail(), "renewed", "{etag}");
+        } else {
+            stage.get(&path).await;
+        }
+        let seen = stage.origin.last();
+        assert_eq!(["if-none-match", "if-modified-since"].map(|name| seen.field(name).to_owned()), expected, "{etag}");
+    }
+}
+
+/// RFC 9111 §3: without explicit freshness only what is `public`, or of a status that may be guessed, is stored.
+#[tokio::test]
+async fn a_validator_alone_stores_no_status() {
+    let stage = Stage::new().config(RFC).start().await;
+    for (n, (status, control, expected)) in [
+        (302, "", "miss"),
+        (302, "no-cache", "miss"),
+        (302, "public", "renewed"),
+        (302, "max-age=0", "renewed"),
+        (201, "", "miss"),
+        (404, "", "renewed"),
+        (200, "", "renewed"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/{n}");
+        stage.origin.respond(&path, move |seen| {
+            if !seen.field("if-none-match").is_empty() {
+                return Answer::raw("HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\n\r\n");
+            }
+            let answer = Answer::status(status).header("etag", "\"1\"");
+            if control.is_empty() { answer } else { answer.header("cache-control", control) }
+        });
+        stage.get(&path).await;
+        assert_eq!(stage.get(&path).await.detail(), expected, "{status} {control}");
+    }
+}
+
 /// A 304 is judged by the head that it makes of what is stored (RFC 9111 §3.2, §4.3.4), not by its own alone.
 #[tokio::test]
 async fn a_304_is_judged_by_what_it_makes_of_what_is_stored() {

@@ -261,10 +261,12 @@ impl Stage {
             Trouble::LogEviction => {
                 let is_begun_anew = self.world.chance(500);
                 self.lose(|server, now| if is_begun_anew { server.begin_log_anew(now) } else { server.drop_log() });
+                self.ledger.appended("", self.shared.with(|server, _| server.last()).unwrap_or_default());
             }
             Trouble::Trim => self.shared.with(|server, now| server.trim_older(now, 20_000)),
             Trouble::Garbage => {
                 let seq = self.shared.with(|server, now| server.append(None, now));
+                self.ledger.appended("", seq);
                 self.world.note(format_args!("store: garbage at {seq}"));
             }
             Trouble::Crash => {

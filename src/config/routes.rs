@@ -252,21 +252,22 @@ impl Route<'_, '_, '_, '_> {
     }
 
     fn upgrade(&mut self, policy: Policy) -> bool {
-        let upgrade = self.raw.upgrade.unwrap_or(false);
-        if upgrade && policy != Policy::Pass && !self.name.is_empty() && self.is_own("upgrade") {
-            let message = "only a route with policy = \"pass\" can let Upgrade through";
-            self.problem(|at| at.key("upgrade"), message);
-        }
-        upgrade && policy == Policy::Pass
+        let message = "only a route with policy = \"pass\" can let Upgrade through";
+        self.switch("upgrade", self.raw.upgrade, policy == Policy::Pass, message)
     }
 
     fn normalize_languages(&mut self, policy: Policy) -> bool {
-        let normalizes = self.raw.normalize_languages.unwrap_or(false);
-        if normalizes && policy != Policy::Origin && !self.name.is_empty() && self.is_own("normalize_languages") {
-            let message = "only a route with policy = \"origin\" can say what the origin makes of languages";
-            self.problem(|at| at.key("normalize_languages"), message);
+        let message = "only a route with policy = \"origin\" can say what the origin makes of languages";
+        self.switch("normalize_languages", self.raw.normalize_languages, policy == Policy::Origin, message)
+    }
+
+    /// A switch that only some policies have. Where all routes share it, it is not meant for the others.
+    fn switch(&mut self, key: &'static str, given: Option<bool>, has_it: bool, message: &str) -> bool {
+        let is_on = given.unwrap_or(false);
+        if is_on && !has_it && !self.name.is_empty() && self.is_own(key) {
+            self.problem(|at| at.key(key), message);
         }
-        normalizes && policy == Policy::Origin
+        is_on && has_it
     }
 
     /// An override decides by itself: what all routes trust the origin with is not meant for it.

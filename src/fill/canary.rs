@@ -160,20 +160,6 @@ impl Fill {
         !self.settings.canary.is_zero() && rule.policy == Policy::Override
     }
 
-    /// Waits, and then for a place among the refreshes, which have a part of the origin's connections; `None` when the
-    /// process stops.
-    async fn may_refresh_after(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
-        let place = async {
-            tokio::time::sleep(wait).await;
-            Arc::clone(&self.refreshes).acquire_owned().await.ok()
-        };
-        tokio::select! {
-            biased;
-            () = self.tasks.stopping().cancelled() => None,
-            place = place => place,
-        }
-    }
-
     /// Waits, unless the process stops: then it is false.
     async fn pause(&self, wait: Duration) -> bool {
         tokio::select! {

@@ -390,6 +390,20 @@ impl Fill {
         true
     }
 
+    /// Waits, and then for a place among the refreshes, which have a part of the origin's connections; `None` when the
+    /// process stops.
+    async fn may_refresh_after(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
+        let place = async {
+            tokio::time::sleep(wait).await;
+            Arc::clone(&self.refreshes).acquire_owned().await.ok()
+        };
+        tokio::select! {
+            biased;
+            () = self.tasks.stopping().cancelled() => None,
+            place = place => place,
+        }
+    }
+
     fn launch(
         self: &Arc<Self>,
         mut job: Job,
@@ -434,14 +448,8 @@ impl Fill {
             ..job.clone()
         };
         self.tasks.spawn(async move {
-            let wait = end.since(fill.clock.now());
-            tokio::select! {
-                biased;
-                () = fill.tasks.stopping().cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
             // All that one purge concerned is due at one moment.
-            let Ok(place) = Arc::clone(&fill.refreshes).acquire_owned().await else { return };
+            let Some(place) = fill.may_refresh_after(end.since(fill.clock.now())).await else { return };
             if let Some(Slot::Entry(held)) = fill.l1.get(&entry.key)
                 && Arc::ptr_eq(&held, &entry)
             {

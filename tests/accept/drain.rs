@@ -1,17 +1,16 @@
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use endcap::serve::accept::{ConnectionEnd, ConnectionLimits};
 use tokio::net::TcpStream;
 
-use super::stage::{SHORT, Stage, limits, until};
+use super::stage::{SHORT, Stage, limits};
 
 #[tokio::test]
 async fn one_connection_too_many_is_closed_and_counted() {
     let stage = Stage::new(ConnectionLimits { connections_max: 1, ..limits() });
     let mut first = stage.connect().await;
     first.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    until(|| stage.calls() == 1).await;
+    stage.until(|| stage.calls() == 1).await;
     let mut second = stage.connect().await;
     second.gone().await;
     assert_eq!(stage.refused(), ["connections"]);
@@ -34,7 +33,7 @@ async fn at_the_cap_the_idlest_connection_makes_room_and_none_with_a_request() {
     let ask = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let [mut busy, mut idle, mut longer] = [stage.connect().await, stage.connect().await, stage.connect().await];
     busy.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    until(|| stage.calls() == 1).await;
+    stage.until(|| stage.calls() == 1).await;
     for client in [&mut longer, &mut idle] {
         client.send(ask).await;
         client.answer().await;
@@ -49,7 +48,7 @@ async fn at_the_cap_the_idlest_connection_makes_room_and_none_with_a_request() {
     idle.send("GET / HTTP/1.1\r\n").await;
     new.send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await;
     new.answer().await;
-    until(|| stage.calls() == 7).await;
+    stage.until(|| stage.calls() == 7).await;
     let mut refused = stage.connect().await;
     refused.gone().await;
     assert_eq!((stage.refused(), stage.ends(1).await), (vec!["connections"], vec![ConnectionEnd::Displaced]));
@@ -66,7 +65,7 @@ async fn a_connection_that_never_asked_makes_room() {
     for h2c in [false, true] {
         let stage = Stage::new(ConnectionLimits { connections_max: 1, h2c, ..limits() });
         let mut silent = stage.connect().await;
-        until(|| stage.seen.opened.load(Ordering::SeqCst) == 1).await;
+        stage.until(|| stage.seen.opened.load(Ordering::SeqCst) == 1).await;
         let mut new = stage.connect().await;
         silent.ended().await;
         new.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -87,7 +86,7 @@ async fn a_drain_finishes_what_is_under_way_and_takes_nothing_new() {
         idle.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(!idle.answer().await.closes());
         let mut fresh = stage.connect().await;
-        until(|| stage.calls() == 2 && stage.seen.opened.load(Ordering::SeqCst) == 4).await;
+        stage.until(|| stage.calls() == 2 && stage.seen.opened.load(Ordering::SeqCst) == 4).await;
 
         let tasks = stage.tasks.clone();
         let stopping = async { tasks.stop().await };
@@ -114,7 +113,7 @@ async fn what_does_not_finish_is_cut() {
     let stage = Stage::new(ConnectionLimits { drain_timeout: SHORT, ..limits() });
     let mut client = stage.connect().await;
     client.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    until(|| stage.calls() == 1).await;
+    stage.until(|| stage.calls() == 1).await;
     stage.tasks.stop().await;
     client.gone().await;
     assert_eq!(stage.ends(1).await, [ConnectionEnd::Cut]);
@@ -125,9 +124,8 @@ async fn a_client_that_leaves_frees_its_request() {
     let stage = Stage::new(limits());
     let mut client = stage.connect().await;
     client.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    until(|| stage.calls() == 1).await;
+    stage.until(|| stage.calls() == 1).await;
     drop(client);
     assert_eq!(stage.ends(1).await, [ConnectionEnd::Broken]);
-    // Nothing of the connection is left but what the stage itself and the listener hold.
-    until(|| Arc::strong_count(&stage.seen) == 3).await;
+    stage.until(|| stage.seen.left.load(Ordering::SeqCst) == 1).await;
 }

@@ -105,7 +105,7 @@ async fn what_is_ambiguous_is_refused_and_closes() {
             assert_eq!(said, !is_hypers, "{name}: {}", answer.head);
             client.ended().await;
             // hyper's own refusals are counted when the connection ends.
-            super::stage::until(|| stage.refused().len() > before).await;
+            stage.until(|| stage.refused().len() > before).await;
             assert_eq!(stage.refused()[before..], [*reason], "{name}");
         }
     }

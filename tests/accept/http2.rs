@@ -7,7 +7,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::stage::{DEADLINE, SHORT, Stage, limits, until};
+use super::stage::{DEADLINE, SHORT, Stage, limits};
 
 type Body = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>;
 
@@ -94,7 +94,7 @@ async fn an_idle_connection_is_closed_but_not_a_busy_one() {
     let mut sender = connect(&stage).await;
     let held = sender.send_request(Request::get("http://a/hold").body(empty()).unwrap());
     let release = async {
-        until(|| stage.calls() == 1).await;
+        stage.until(|| stage.calls() == 1).await;
         stage.outlast(3).await;
         stage.seen.gate.add_permits(1);
     };
@@ -139,7 +139,7 @@ async fn too_many_resets_end_the_connection() {
         tokio::select! {
             biased;
             _ = request => break,
-            () = until(|| stage.calls() >= calls) => {}
+            () = stage.until(|| stage.calls() >= calls) => {}
         }
         assert!(calls < 300, "still open after {calls} resets");
     }
@@ -153,11 +153,11 @@ async fn a_drain_finishes_the_streams_under_way() {
     let mut sender = connect(&stage).await;
     let held = sender.send_request(Request::get("http://a/hold").body(empty()).unwrap());
     let work = async {
-        until(|| stage.calls() == 1).await;
+        stage.until(|| stage.calls() == 1).await;
         let tasks = stage.tasks.clone();
         let stopping = async { timeout(DEADLINE, tasks.stop()).await.unwrap() };
         let release = async {
-            until(|| stage.tasks.stopping().is_cancelled()).await;
+            stage.tasks.stopping().cancelled().await;
             stage.seen.gate.add_permits(1);
         };
         tokio::join!(stopping, release);

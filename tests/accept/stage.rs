@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -22,7 +22,7 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 /// Long enough for a busy machine; nothing waits for it when all is well.
@@ -54,6 +54,10 @@ pub(crate) struct Seen {
     pub(crate) opened: AtomicUsize,
     pub(crate) refused: Mutex<Vec<&'static str>>,
     pub(crate) closed: Mutex<Vec<ConnectionEnd>>,
+    /// Requests that were answered or given up.
+    pub(crate) left: AtomicUsize,
+    /// Something of this has changed.
+    changed: Notify,
     /// One permit lets one `/hold` go on.
     pub(crate) gate: Semaphore,
 }
@@ -61,14 +65,17 @@ pub(crate) struct Seen {
 impl ConnectionObserver for Seen {
     fn opened(&self) {
         self.opened.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_waiters();
     }
 
     fn closed(&self, end: ConnectionEnd) {
         self.closed.lock().unwrap().push(end);
+        self.changed.notify_waiters();
     }
 
     fn refused(&self, reason: &'static str) {
         self.refused.lock().unwrap().push(reason);
+        self.changed.notify_waiters();
     }
 
     fn accept_failed(&self, error: &io::Error) {
@@ -92,7 +99,9 @@ impl Handler for TestHandler {
 impl TestHandler {
     async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
         let seen = Arc::clone(&self.0);
+        let _under_way = UnderWay(Arc::clone(&seen));
         seen.calls.fetch_add(1, Ordering::SeqCst);
+        seen.changed.notify_waiters();
         let text = |text: String| Response::new(Body::from(Bytes::from(text)));
         match request.uri().path() {
             "/hold" => {
@@ -124,6 +133,16 @@ impl TestHandler {
                 text(format!("{} {} {host} {cookie}", request.method(), request.uri()))
             }
         }
+    }
+}
+
+/// A request from its handler's beginning until that is done or dropped.
+struct UnderWay(Arc<Seen>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.left.fetch_add(1, Ordering::SeqCst);
+        self.0.changed.notify_waiters();
     }
 }
 
@@ -173,6 +192,8 @@ impl Stage {
         let tasks = Tasks::new();
         let seen = Arc::new(Seen {
             calls: AtomicUsize::new(0),
+            left: AtomicUsize::new(0),
+            changed: Notify::new(),
             frames: AtomicUsize::new(0),
             opened: AtomicUsize::new(0),
             refused: Mutex::new(Vec::new()),
@@ -210,20 +231,26 @@ impl Stage {
 
     /// Waits until so many connections have ended, and says how.
     pub(crate) async fn ends(&self, count: usize) -> Vec<ConnectionEnd> {
-        until(|| self.seen.closed.lock().unwrap().len() >= count).await;
+        self.until(|| self.seen.closed.lock().unwrap().len() >= count).await;
         self.seen.closed.lock().unwrap().clone()
     }
-}
 
-/// Waits for a condition, at most `DEADLINE`.
-pub(crate) async fn until(condition: impl Fn() -> bool) {
-    timeout(DEADLINE, async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await
-    .expect("the condition should come true");
+    /// Waits until what was seen is so, at most `DEADLINE`.
+    pub(crate) async fn until(&self, is_so: impl Fn() -> bool) {
+        timeout(DEADLINE, async {
+            loop {
+                // Begins to listen before it looks: what changes in between is not missed.
+                let mut changed = pin!(self.seen.changed.notified());
+                changed.as_mut().enable();
+                if is_so() {
+                    return;
+                }
+                changed.await;
+            }
+        })
+        .await
+        .expect("the condition should come true");
+    }
 }
 
 /// A client that sends and reads raw bytes.

@@ -3,7 +3,7 @@ use endcap::serve::accept::{ConnectionEnd, ConnectionLimits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::stage::{DEADLINE, SHORT, Stage, limits, until};
+use super::stage::{DEADLINE, SHORT, Stage, limits};
 
 #[tokio::test]
 async fn a_silent_client_is_closed() {
@@ -63,7 +63,7 @@ async fn an_idle_connection_is_closed_but_not_a_busy_one() {
     let stage = Stage::new(ConnectionLimits { idle_timeout: SHORT, head_timeout: SHORT, ..limits() });
     let mut client = stage.connect().await;
     client.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    until(|| stage.calls() == 1).await;
+    stage.until(|| stage.calls() == 1).await;
     // The handler takes its time, longer than any timeout of a silent client.
     stage.outlast(3).await;
     stage.seen.gate.add_permits(1);

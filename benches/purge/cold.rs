@@ -36,7 +36,8 @@ pub(crate) fn run(requests: usize, nodes: usize) -> Result<()> {
     for size in SIZES {
         for run in 0..RUNS {
             let redis = Redis::start()?;
-            let nodes: Vec<Node> = (0..nodes).map(|_| Node::start(upstream, &redis, None)).collect::<Result<_>>()?;
+            let nodes: Vec<Node> =
+                (0..nodes).map(|_| Node::start(upstream, &redis, None, &[])).collect::<Result<_>>()?;
             for node in &nodes {
                 node.ready()?;
             }

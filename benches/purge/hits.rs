@@ -24,7 +24,7 @@ pub(crate) fn run(rounds: usize, seconds: f64) -> Result<()> {
     let upstream = backend.local_addr()?;
     std::thread::spawn(move || origin::serve(&backend));
     let redis = Redis::start()?;
-    let node = Node::start(upstream, &redis, Some(CORE))?;
+    let node = Node::start(upstream, &redis, Some(CORE), &[])?;
     node.ready()?;
     let mut load = Load::connect(node.address, &Wanted::new(node.address, SIZE, None)?, CONNECTIONS, 64)?;
     load.run(Until::Requests(20_000))?;

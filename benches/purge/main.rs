@@ -19,6 +19,7 @@ mod memory;
 mod origin;
 #[path = "../hit/program.rs"]
 mod program;
+mod replay;
 #[path = "../hit/sample.rs"]
 mod sample;
 mod server;
@@ -52,6 +53,11 @@ enum Role {
         #[arg(long, default_value_t = 1_000_000)]
         purges: usize,
     },
+    /// A full journal, until the log has all of it.
+    Replay {
+        #[arg(long, default_value_t = 16 << 20)]
+        bytes: u64,
+    },
     /// CPU for each hit over sockets while purges come in.
     Hits {
         #[arg(long, default_value_t = 9)]
@@ -75,6 +81,7 @@ fn main() -> Result<()> {
         Some(Role::Index { tags }) => memory::index(tags)?,
         Some(Role::Entries { entries }) => memory::entries(entries)?,
         Some(Role::Start { purges }) => start::run(purges)?,
+        Some(Role::Replay { bytes }) => replay::run(bytes)?,
         Some(Role::Hits { rounds, seconds }) => hits::run(rounds, seconds)?,
         Some(Role::Cold { requests, nodes }) => cold::run(requests, nodes)?,
     }

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # What purges cost, and 10,000 shoppers at once: all figures in one report.
 #
-#   benches/purge/run.sh [--only "work hits index entries start cold"] [--out FILE]
+#   benches/purge/run.sh [--only "work hits index entries start replay cold"] [--out FILE]
 #
 # Builds what it measures, starts its own redis-server, and writes benches/results/purge.txt.
 # Takes about five minutes after the build. Linux only: it reads /proc and pins with taskset.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-roles="work hits index entries start cold" out=benches/results/purge.txt
+roles="work hits index entries start replay cold" out=benches/results/purge.txt
 command="benches/purge/run.sh $*"
 while [ $# -gt 0 ]; do
   case $1 in
@@ -59,8 +59,9 @@ Redis; CPU is what the scheduler has charged to the node, all it does with purge
 a round, median [min-max]. Memory is the growth of VmRSS, what the allocator has not given back included, entries
 filled by the node's own code; "beside these" is, by their types, moka (0.3 KB in six allocations a key), the entry itself
 (0.2 KB), and the counts and the allocator's share of its key, fields, tags and body. "start": the client's parser (30 % of
-the node's time by samples) reads a batch while hashing (11 %), JSON, the index and the allocator are at the last one. "cold": the origin takes
-100 ms, clients and nodes share the cores; behind it what each node counts of the shared tier and of leases.
+the node's time by samples) reads a batch while hashing (11 %), JSON, the index and the allocator are at the last one. "replay": the journal
+lies in memory, the times are those of Redis; the other nodes stay blind for 3 s after the log is back. "cold": the origin
+takes 100 ms, clients and nodes share the cores; behind it what each node counts of the shared tier and of leases.
 NOTES
 } > "$out"
 echo "written: $out" >&2

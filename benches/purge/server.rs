@@ -1,5 +1,6 @@
 //! The processes that are measured.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The token of the ops listener.
 pub(crate) const TOKEN: &str = "bench";
@@ -74,13 +75,19 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts it on these cores (`taskset -c`), or on any.
-    pub(crate) fn start(upstream: SocketAddr, redis: &Redis, cores: Option<&str>) -> Result<Self> {
+    /// Starts it on these cores (`taskset -c`), or on any, with these settings in its environment.
+    pub(crate) fn start(
+        upstream: SocketAddr,
+        redis: &Redis,
+        cores: Option<&str>,
+        settings: &[(&str, &OsStr)],
+    ) -> Result<Self> {
         let binary = env!("CARGO_BIN_EXE_endcap");
         let mut command = Command::new(cores.map_or(binary, |_| "taskset"));
         if let Some(cores) = cores {
             command.args(["-c", cores, binary]).env("TOKIO_WORKER_THREADS", "1");
         }
+        command.envs(settings.iter().copied());
         let config = redis.folder.path().join("proxy.toml");
         std::fs::write(&config, config_text(upstream, &redis.url()))?;
         let began = Instant::now();

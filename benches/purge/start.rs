@@ -25,7 +25,7 @@ pub(crate) fn run(purges: usize) -> Result<()> {
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
     let (mut elapsed, mut ran, mut queued) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..STARTS {
-        let node = Node::start(nobody, &redis, None)?;
+        let node = Node::start(nobody, &redis, None, &[])?;
         elapsed.push(node.ready()?.as_secs_f64());
         let used = cpu::account(node.id())?.since(&cpu::Account::default());
         ran.push(used.ran.as_secs_f64());
@@ -41,10 +41,14 @@ pub(crate) fn run(purges: usize) -> Result<()> {
     Ok(())
 }
 
-/// A line of the log as a node writes it: an update of one product.
+/// A line of the log as a node writes it.
 pub(crate) fn append(pipeline: &mut redis::Pipeline, number: usize) {
+    pipeline.cmd("XADD").arg("endcap:purges").arg("*").arg(line::FIELD).arg(line::encode(&purge(number))).ignore();
+}
+
+/// An update of one product.
+pub(crate) fn purge(number: usize) -> Purge {
     let tags =
         vec![(format!("prod_01JAV7ZC4R8N5X2KQW7Y{number:010}"), Mode::Hard), ("list:product".to_owned(), Mode::Soft)];
-    let purge = Purge { tags, source: "default".into(), event_id: format!("msg_{number}"), ..Purge::default() };
-    pipeline.cmd("XADD").arg("endcap:purges").arg("*").arg(line::FIELD).arg(line::encode(&purge)).ignore();
+    Purge { tags, source: "default".into(), event_id: format!("msg_{number}"), ..Purge::default() }
 }

@@ -3,7 +3,6 @@
 mod canary;
 
 use std::sync::Mutex;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -15,7 +14,7 @@ use crate::clock::ManualClock;
 use crate::origin::{OriginBody, OriginError, Purpose};
 use crate::policy::purge::{Mode, Purge, PurgeIndex, PurgeSeq};
 use crate::policy::route::tests::rule;
-use crate::store::memory::MemoryStore;
+use crate::store::faulty::{Fault, FaultyStore};
 use crate::store::{Lease, LeaseToken};
 
 /// Says one thing, or nothing.
@@ -41,13 +40,13 @@ impl Origin for Says {
 struct Nodes {
     origin: Arc<Says>,
     clock: Arc<ManualClock>,
-    store: Arc<MemoryStore>,
+    store: Arc<FaultyStore>,
 }
 
 impl Nodes {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000)));
-        let store = Arc::new(MemoryStore::new(Arc::<ManualClock>::clone(&clock)));
+        let store = Arc::new(FaultyStore::new(Arc::<ManualClock>::clone(&clock)));
         Self { origin: Arc::default(), clock, store }
     }
 
@@ -65,7 +64,7 @@ impl Nodes {
         Fill::new(
             Arc::<Says>::clone(&self.origin),
             L1::new(1 << 20),
-            Some(Arc::<MemoryStore>::clone(&self.store)),
+            Some(Arc::<FaultyStore>::clone(&self.store)),
             Codec::new(None, 1 << 20, 1 << 20),
             Arc::new(Purges::new(index, max_blind)),
             Arc::<ManualClock>::clone(&self.clock),
@@ -146,7 +145,7 @@ async fn who_has_no_answer_about_a_lease_finds_out_whether_it_is_his() {
     *nodes.origin.said.lock().unwrap() = Some("1");
     let node = nodes.start();
     node.purges.confirmed(nodes.clock.now());
-    nodes.store.is_late.store(true, Ordering::Relaxed);
+    nodes.store.set(Some(Fault::LateLease));
     assert_eq!(body(&node).await, "1");
     let turns = |turn| node.metrics.fills.leases.with_label_values(&[turn]).get();
     assert_eq!(["leads", "error", "timeout"].map(turns), [1, 0, 0]);

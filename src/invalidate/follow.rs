@@ -341,6 +341,61 @@ fn note(source: &str) -> Purge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
+    use crate::policy::purge::Purged;
+    use crate::policy::tags::TagHash;
+    use crate::store::faulty::{Fault, FaultyStore};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+    const MAX_BLIND: Duration = Duration::from_secs(5);
+
+    fn follower() -> (Follower, Arc<FaultyStore>, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::at(NOW));
+        let log = Arc::new(FaultyStore::new(Arc::<ManualClock>::clone(&clock)));
+        let metrics = Metrics::new(&[]);
+        let index = PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100));
+        let follower = Follower {
+            log: Arc::<FaultyStore>::clone(&log),
+            purges: Arc::new(Purges::new(index, Some(MAX_BLIND))),
+            feed: Feed::new(1, Arc::<FaultyStore>::clone(&log), Arc::clone(&metrics)),
+            keep: Duration::from_secs(3600),
+            max_blind: MAX_BLIND,
+            jitter: Jitter::new(1),
+            clock: Arc::<ManualClock>::clone(&clock),
+            metrics,
+            state: watch::Sender::default(),
+        };
+        (follower, log, clock)
+    }
+
+    /// An answer may have been on its way for long, and what came meanwhile is not in it.
+    #[tokio::test(start_paused = true)]
+    async fn the_node_is_current_as_of_the_question_and_not_of_the_answer() {
+        let (follower, _, clock) = follower();
+        let (purges, mut state, tasks) = (Arc::clone(&follower.purges), follower.state.subscribe(), Tasks::new());
+        tasks.spawn(follower.run(tasks.stopping().clone()));
+        state.wait_for(|state| state.caught_up).await.unwrap();
+        // The next question is under way: it waits for a line.
+        let slow = Duration::from_secs(3);
+        clock.advance(slow);
+        state.wait_for(|state| state.heard == Some(NOW + slow)).await.unwrap();
+        assert!(!purges.is_blind(Timestamp::from_millis((NOW + MAX_BLIND).as_millis() - 1)));
+        assert!(purges.is_blind(NOW + MAX_BLIND));
+        tasks.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_a_lost_log_may_have_held_is_forgotten_before_anybody_can_be_told() {
+        let (follower, log, clock) = follower();
+        let early = follower.append(&note("early")).await.unwrap();
+        let lost = early.next_shared();
+        follower.purges.apply(lost, Marked::default(), clock.now());
+        log.set(Some(Fault::ReadOnly));
+        let mut owed = None;
+        assert!(follower.resume(&mut owed).await.is_err());
+        assert!(owed.is_some());
+        assert_eq!(follower.purges.judge(&[TagHash::of("a")], lost).purged(), Purged::Deleted);
+    }
 
     #[test]
     fn deletions_that_could_not_be_told_are_told_with_the_next_loss() {

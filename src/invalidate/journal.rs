@@ -14,7 +14,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::policy::purge::{Mode, Purge};
-use crate::store::line;
+use crate::store::{Portion, line};
 
 const HEADER: &[u8; 16] = b"endcap journal 1";
 const MARK: &[u8; 4] = b"\xECjnl";
@@ -153,9 +153,16 @@ impl Journal {
         self.pending.len() - self.replayed
     }
 
-    /// The oldest purges that are not known to be in the log but for the first `skip`, at most so many.
-    pub fn next(&self, skip: usize, most: usize) -> Vec<Purge> {
-        self.pending.iter().skip(self.replayed + skip).take(most).cloned().collect()
+    /// The oldest purges that are not known to be in the log but for the first `skip`, at most so many: one in any
+    /// case, however long.
+    pub fn next(&self, skip: usize, most: Portion) -> Vec<Purge> {
+        let mut bytes = 0;
+        let fits = |purge: &&Purge| {
+            let is_first = bytes == 0;
+            bytes += purge.bytes();
+            is_first || bytes <= most.bytes
+        };
+        self.pending.iter().skip(self.replayed + skip).take(most.lines).take_while(fits).cloned().collect()
     }
 
     /// The log has the oldest so many. The file is emptied when it has all.
@@ -284,12 +291,23 @@ mod tests {
     }
 
     #[test]
+    fn of_long_purges_few_are_taken_at_a_time_and_one_in_any_case() {
+        let (_folder, path) = folder();
+        with(&path, &["a", "b", "c", "d"]);
+        let (journal, _) = open(&path);
+        let next = |skip, lines, bytes| journal.next(skip, Portion { lines, bytes }).len();
+        let one = purge("a").bytes();
+        assert_eq!((next(0, 9, 1), next(0, 9, 3 * one - 1), next(0, 9, 3 * one)), (1, 2, 3));
+        assert_eq!((next(0, 9, 9 * one), next(3, 9, 1), next(4, 9, 1), next(0, 3, 9 * one)), (4, 1, 0, 3));
+    }
+
+    #[test]
     fn what_was_appended_is_there_after_a_crash_until_the_log_has_it() {
         let (_folder, path) = folder();
         with(&path, &["a", "b"]);
         let (mut journal, found) = open(&path);
         assert_eq!((found, tags(&journal)), (Found { purges: 2, ..Found::default() }, vec!["a".into(), "b".into()]));
-        assert_eq!(journal.next(0, 1)[0].event_id, "1");
+        assert_eq!(journal.next(0, Portion { lines: 1, bytes: 1 << 20 })[0].event_id, "1");
         journal.replayed(1).unwrap();
         assert_eq!((journal.waiting(), tags(&journal)), (1, vec!["b".to_owned()]));
         drop(journal);

@@ -12,14 +12,14 @@ use super::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use crate::policy::purge::{Purge, PurgeSeq};
 use crate::purges::Purges;
-use crate::store::{SharedStore, StoreError};
+use crate::store::{Portion, SharedStore, StoreError};
 use crate::tasks::Tasks;
 
 /// The first pause after a failure, doubled up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
-/// Purges that are replayed at a time.
-const BATCH: usize = 256;
+/// Purges that are replayed at a time: of the newest 1,024 the index tells whether it has met each, and others' come in between.
+const BATCH: Portion = Portion { lines: 768, bytes: 2 << 20 };
 
 /// A journal, and how it comes into the log. Clones share it.
 #[derive(Clone, Debug)]
@@ -142,81 +142,24 @@ impl Replay {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use futures_util::FutureExt;
-    use futures_util::future::BoxFuture;
-
     use super::*;
     use crate::clock::{Clock, ManualClock};
-    use crate::policy::key::KeyHash;
     use crate::policy::purge::{Marked, Mode, PurgeIndex};
     use crate::policy::time::Timestamp;
+    use crate::store::faulty::{Fault, FaultyStore};
     use crate::store::memory::MemoryStore;
-    use crate::store::{Lease, LeaseToken, LogLine, LogState, Written};
-
-    /// A log that no replica has.
-    #[derive(Debug)]
-    struct Lacks(MemoryStore);
-
-    impl SharedStore for Lacks {
-        fn append<'s>(
-            &'s self,
-            lines: &'s [Purge],
-            keep: Duration,
-        ) -> BoxFuture<'s, Result<Vec<PurgeSeq>, StoreError>> {
-            let lacks = |seqs| Err(StoreError::Unreplicated(seqs, "0 of 1".into()));
-            self.0.append(lines, keep).map(move |appended| appended.and_then(lacks)).boxed()
-        }
-        fn get(&self, _: KeyHash) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
-            unreachable!()
-        }
-        fn put(&self, _: KeyHash, _: Bytes, _: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
-            unreachable!()
-        }
-        fn remove(&self, _: KeyHash) -> BoxFuture<'_, Result<(), StoreError>> {
-            unreachable!()
-        }
-        fn lease(&self, _: KeyHash, _: LeaseToken, _: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {
-            unreachable!()
-        }
-        fn leased(&self, _: KeyHash, _: LeaseToken) -> BoxFuture<'_, Result<Lease, StoreError>> {
-            unreachable!()
-        }
-        fn release(&self, _: KeyHash, _: LeaseToken, _: Option<Duration>) -> BoxFuture<'_, Result<(), StoreError>> {
-            unreachable!()
-        }
-        fn read_log(&self, _: PurgeSeq, _: usize, _: Duration) -> BoxFuture<'_, Result<Vec<Written>, StoreError>> {
-            unreachable!()
-        }
-        fn look_log(&self, _: PurgeSeq, _: usize) -> BoxFuture<'_, Result<Vec<LogLine>, StoreError>> {
-            unreachable!()
-        }
-        fn log_state(&self, _: PurgeSeq) -> BoxFuture<'_, Result<LogState, StoreError>> {
-            unreachable!()
-        }
-        fn note<'s>(&'s self, _: &'s str) -> BoxFuture<'s, Result<Option<Bytes>, StoreError>> {
-            unreachable!()
-        }
-        fn swap_note<'s>(
-            &'s self,
-            _: &'s str,
-            _: Option<Bytes>,
-            _: Bytes,
-            _: Duration,
-        ) -> BoxFuture<'s, Result<bool, StoreError>> {
-            unreachable!()
-        }
-        fn restore<'s>(&'s self, _: PurgeSeq, _: &'s Purge, _: Duration) -> BoxFuture<'s, Result<bool, StoreError>> {
-            unreachable!()
-        }
-    }
 
     /// Found by the black box: a master came back that had been replaced, took what was in the journal, and nobody
     /// read it there.
     #[tokio::test]
     async fn what_a_log_without_replicas_took_is_told_again_until_this_node_has_read_it() {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(1000)));
-        let log = Lacks(MemoryStore::new(Arc::clone(&clock)));
+        let lacks = |clock| {
+            let log = FaultyStore::new(clock);
+            log.set(Some(Fault::Unreplicated));
+            log
+        };
+        let log = lacks(Arc::clone(&clock));
         let purges = Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None));
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::open(&folder.path().join("journal"), 4096).unwrap().0;
@@ -232,7 +175,7 @@ mod tests {
         let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut told), elsewhere);
         assert!(replayed.is_err());
         assert_eq!(told, 0);
-        let log = Lacks(MemoryStore::new(Arc::new(ManualClock::at(Timestamp::from_millis(2000)))));
+        let log = lacks(Arc::new(ManualClock::at(Timestamp::from_millis(2000))));
         let read = async { (0..2).for_each(|n| apply(2000, n)) };
         let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut told), read);
         assert!(matches!(replayed, Err(StoreError::Unreplicated(..))), "{replayed:?}");

@@ -22,9 +22,6 @@ pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     newest: watch::Sender<PurgeSeq>,
-    /// The next lease is taken, and nobody hears of it.
-    #[cfg(test)]
-    pub(crate) is_late: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -40,13 +37,7 @@ struct State {
 impl MemoryStore {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            state: Mutex::default(),
-            newest: watch::Sender::default(),
-            #[cfg(test)]
-            is_late: std::sync::atomic::AtomicBool::new(false),
-        }
+        Self { clock, state: Mutex::default(), newest: watch::Sender::default() }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -104,10 +95,6 @@ impl SharedStore for MemoryStore {
         let is_free = state.leases.get(&key).is_none_or(|(_, until)| now >= *until);
         if is_free {
             state.leases.insert(key, (Some(token), now + ttl));
-        }
-        #[cfg(test)]
-        if self.is_late.swap(false, std::sync::atomic::Ordering::Relaxed) {
-            return std::future::ready(Err(StoreError::Timeout)).boxed();
         }
         std::future::ready(Ok(is_free)).boxed()
     }

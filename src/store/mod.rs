@@ -1,5 +1,7 @@
 //! Where entries and the purge log are kept: L1 in this process, L2 shared by all nodes.
 
+#[cfg(test)]
+pub(crate) mod faulty;
 pub mod hot;
 pub mod l1;
 pub mod line;

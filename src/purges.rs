@@ -256,26 +256,3 @@ impl Purges {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::entry::tests::entry;
-    use crate::policy::purge::{Mode, Purge};
-
-    /// After a fail-over the log may go on behind what another node has read of it.
-    #[test]
-    fn what_comes_next_here_concerns_an_entry_of_a_node_that_was_further() {
-        let now = Timestamp::from_millis(1000);
-        let purges = Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None);
-        let seq = |ms| PurgeSeq::new(ms, 0).unwrap();
-        purges.apply(seq(10), Marked::default(), now);
-        let tags = [TagHash::of("a")];
-        let (as_of, seen) = purges.judge_foreign(&tags, seq(30));
-        assert_eq!((as_of, seen.purged()), (seq(10), Purged::No));
-        let entry = Entry { tags: Box::new(tags), as_of, seen, ..entry(b"key") };
-        let purge = Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() };
-        purges.apply(seq(20), purge.into(), now);
-        assert_eq!(purges.check(&entry), Purged::Hard);
-    }
-}

@@ -451,6 +451,18 @@ mod tests {
         assert_eq!(purges.check(&read()), Purged::Hard);
     }
 
+    /// After a fail-over the log may go on behind what another node has read of it.
+    #[test]
+    fn what_comes_next_here_concerns_an_entry_of_a_node_that_was_further() {
+        let purges = purges();
+        let apply = |ms, purge: Purge| purges.apply(PurgeSeq::new(ms, 0).unwrap(), purge.into(), NOW);
+        apply(5, Purge::default());
+        let read = read(&codec().encode(RULES, &entry(b"x")), &purges, NOW);
+        assert_eq!((read.as_of, purges.check(&read)), (PurgeSeq::new(5, 0).unwrap(), Purged::No));
+        apply(6, Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() });
+        assert_eq!(purges.check(&read), Purged::Hard);
+    }
+
     #[test]
     fn foreign_damaged_and_newer_values_are_told_apart() {
         let bytes = codec().encode(RULES, &entry(&[b'x'; 500]));

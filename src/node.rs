@@ -285,7 +285,8 @@ impl Parts {
         });
         if let Some(journal) = &journal {
             let patience = config.purge.ack_timeout;
-            tasks.spawn(journal.clone().run(Arc::clone(&log), log_keep, patience, tasks.stopping().clone()));
+            let (journal, log, jitter) = (journal.clone(), Arc::clone(&log), Jitter::new(seed));
+            tasks.spawn(journal.run(log, log_keep, patience, jitter, tasks.stopping().clone()));
         }
 
         let targets = targets(config)?;

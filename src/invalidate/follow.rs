@@ -219,12 +219,20 @@ impl Follower {
                 self.feed.lost();
             }
             LogState::Lost(held) => {
-                tracing::warn!(%applied, %held, "the purge log has lost lines: all nodes refill what is older");
-                self.metrics.purges.log_lost.inc();
+                let is_known = owed.is_some();
                 *owed = Some(lost(owed.take(), self.purges.with(PurgeIndex::recent_deletions)));
-                // Others may have appended lines before our position that we shall never read.
-                self.purges.forget();
-                self.feed.lost();
+                // While the log takes no line of it, what has been refilled since is no older than before.
+                if !is_known {
+                    tracing::warn!(%applied, %held, "the purge log has lost lines: all nodes refill what is older");
+                    self.metrics.purges.log_lost.inc();
+                    if is_new {
+                        // It had come this far, and nobody is there who has read it: entries may say so all the same.
+                        self.purges.raise_floor(held);
+                    }
+                    // Others may have appended lines before our position that we shall never read.
+                    self.purges.forget();
+                    self.feed.lost();
+                }
             }
         }
         self.tell(owed).await?;
@@ -254,7 +262,11 @@ impl Follower {
     }
 
     async fn append(&self, line: &Purge) -> Result<PurgeSeq, StoreError> {
-        let seqs = self.log.append(slice::from_ref(line), self.keep).await?;
+        let seqs = match self.log.append(slice::from_ref(line), self.keep).await {
+            // It is there for who can read. If its server is lost, so is our position, and that is found out.
+            Ok(seqs) | Err(StoreError::Unreplicated(seqs, _)) => seqs,
+            Err(error) => return Err(error),
+        };
         seqs.last().copied().ok_or_else(|| StoreError::Server("the log says nothing of the line".into()))
     }
 
@@ -384,17 +396,48 @@ mod tests {
         tasks.stop().await;
     }
 
-    #[tokio::test]
-    async fn what_a_lost_log_may_have_held_is_forgotten_before_anybody_can_be_told() {
+    /// A follower who has read a line that the log no longer has, and where that stood.
+    async fn loser() -> (Follower, Arc<FaultyStore>, PurgeSeq) {
         let (follower, log, clock) = follower();
-        let early = follower.append(&note("early")).await.unwrap();
-        let lost = early.next_shared();
+        let lost = follower.append(&note("early")).await.unwrap().next_shared();
         follower.purges.apply(lost, Marked::default(), clock.now());
+        clock.advance(Duration::from_millis(1));
+        (follower, log, lost)
+    }
+
+    fn finds(follower: &Follower, as_of: PurgeSeq) -> Purged {
+        follower.purges.judge(&[TagHash::of("a")], as_of).purged()
+    }
+
+    /// A master that is alone and may not write (`min-replicas-to-write`), or is full.
+    #[tokio::test]
+    async fn what_a_lost_log_may_have_held_is_forgotten_before_anybody_can_be_told_and_only_once() {
+        let (follower, log, lost) = loser().await;
         log.set(Some(Fault::ReadOnly));
         let mut owed = None;
         assert!(follower.resume(&mut owed).await.is_err());
         assert!(owed.is_some());
-        assert_eq!(follower.purges.judge(&[TagHash::of("a")], lost).purged(), Purged::Deleted);
+        assert_eq!(finds(&follower, lost), Purged::Deleted);
+        let refilled = follower.purges.applied();
+        assert!(follower.resume(&mut owed).await.is_err());
+        assert_eq!((finds(&follower, refilled), follower.metrics.purges.log_lost.get()), (Purged::No, 1));
+        log.set(None);
+        follower.resume(&mut owed).await.unwrap();
+        assert_eq!((finds(&follower, refilled), owed), (Purged::Deleted, None), "what others purged meanwhile");
+    }
+
+    #[tokio::test]
+    async fn who_tells_of_a_loss_tells_it_once_though_no_replica_hears_it() {
+        let (follower, log, _) = loser().await;
+        // Somebody appended behind our position, where the line for the loss can only follow.
+        log.append(&[note("other")], follower.keep).await.unwrap();
+        log.set(Some(Fault::Unreplicated));
+        let mut owed = None;
+        follower.resume(&mut owed).await.unwrap();
+        follower.resume(&mut owed).await.unwrap();
+        let told = log.look_log(PurgeSeq::ZERO, 99).await.unwrap();
+        let losses = told.iter().filter(|line| line.purge.as_ref().is_some_and(|purge| purge.source == "lost"));
+        assert_eq!(losses.count(), 1, "{told:?}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::append;
 use super::journal::{Journal, JournalError};
+use crate::jitter::Jitter;
 use crate::metrics::Metrics;
 use crate::policy::purge::{Purge, PurgeSeq};
 use crate::purges::Purges;
@@ -18,8 +19,31 @@ use crate::tasks::Tasks;
 /// The first pause after a failure, doubled up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
-/// Purges that are replayed at a time: of the newest 1,024 the index tells whether it has met each, and others' come in between.
-const BATCH: Portion = Portion { lines: 768, bytes: 2 << 20 };
+/// Purges that are replayed at a time, at the most: of the newest 1,024 (or 4 MiB) the index tells whether it has met
+/// each, and others' come in between.
+const BATCH: Portion = Portion { lines: 768, bytes: 1 << 20 };
+
+/// How far a replay is.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// The oldest so many stand in a log that too few replicas have.
+    told: usize,
+    /// What is replayed at a time: less where that does not come through in time.
+    batch: Portion,
+}
+
+impl Progress {
+    const FIRST: Self = Self { told: 0, batch: BATCH };
+
+    fn slower(&mut self) {
+        self.batch = Portion { lines: (self.batch.lines / 2).max(1), bytes: (self.batch.bytes / 2).max(1) };
+    }
+
+    fn faster(&mut self) {
+        let Portion { lines, bytes } = self.batch;
+        self.batch = Portion { lines: (lines * 2).min(BATCH.lines), bytes: (bytes * 2).min(BATCH.bytes) };
+    }
+}
 
 /// A journal, and how it comes into the log. Clones share it.
 #[derive(Clone, Debug)]
@@ -54,21 +78,30 @@ impl Replay {
 
     /// Brings what the journal holds into the log whenever it can, until the process stops. A purge leaves the
     /// journal when this node's follower has read it from the log: what is lost before that is told again.
-    pub async fn run(self, log: Arc<dyn SharedStore>, keep: Duration, patience: Duration, stop: CancellationToken) {
+    pub async fn run(
+        self,
+        log: Arc<dyn SharedStore>,
+        keep: Duration,
+        patience: Duration,
+        jitter: Jitter,
+        stop: CancellationToken,
+    ) {
         let work = async {
             let mut pause = PAUSE_FIRST;
-            // The oldest so many stand in a log that too few replicas have.
-            let mut told = 0;
+            let mut progress = Progress::FIRST;
             loop {
-                match self.replay(&*log, keep, patience, &mut told).await {
+                match self.replay(&*log, keep, patience, &mut progress).await {
                     Ok(0) => {
                         pause = PAUSE_FIRST;
                         self.more.notified().await;
                     }
-                    Ok(_) => {}
+                    Ok(_) => progress.faster(),
                     Err(error) => {
                         tracing::debug!(%error, "the journal waits for the purge log");
-                        tokio::time::sleep(pause).await;
+                        if error == StoreError::Timeout {
+                            progress.slower();
+                        }
+                        tokio::time::sleep(jitter.of(pause)).await;
                         pause = (pause * 2).min(PAUSE_LONGEST);
                     }
                 }
@@ -91,10 +124,10 @@ impl Replay {
         log: &dyn SharedStore,
         keep: Duration,
         patience: Duration,
-        told: &mut usize,
+        progress: &mut Progress,
     ) -> Result<usize, StoreError> {
-        let skip = *told;
-        let mut purges = self.blocking(move |journal| journal.next(skip, BATCH)).await;
+        let Progress { told: skip, batch } = *progress;
+        let mut purges = self.blocking(move |journal| journal.next(skip, batch)).await;
         let untold = purges.len();
         if untold == 0 {
             if skip == 0 {
@@ -102,7 +135,7 @@ impl Replay {
             }
             purges.push(Purge { source: "replay".into(), ..Purge::default() });
         }
-        let before = std::mem::take(told);
+        let before = std::mem::take(&mut progress.told);
         let (seqs, lacks) = match append(log, &self.purges, &purges, keep).await {
             Ok(_) if before > 0 => return Ok(purges.len()),
             Ok(seqs) => (seqs, None),
@@ -116,7 +149,7 @@ impl Replay {
             return Err(StoreError::Server("the log has lost a line".into()));
         }
         if let Some(error) = lacks {
-            *told = before + untold;
+            progress.told = before + untold;
             return Err(error);
         }
         let (count, shown) = (purges.len(), Arc::clone(&self.purges));
@@ -170,21 +203,47 @@ mod tests {
         let keep = Duration::from_secs(100);
         let apply = |ms, n| purges.apply(PurgeSeq::new(ms, n).unwrap(), Marked::default(), clock.now());
         apply(900, 0);
-        let mut told = 0;
+        let mut progress = Progress::FIRST;
         let elsewhere = async { apply(1001, 0) };
-        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut told), elsewhere);
+        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut progress), elsewhere);
         assert!(replayed.is_err());
-        assert_eq!(told, 0);
+        assert_eq!(progress.told, 0);
         let log = lacks(Arc::new(ManualClock::at(Timestamp::from_millis(2000))));
         let read = async { (0..2).for_each(|n| apply(2000, n)) };
-        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut told), read);
+        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut progress), read);
         assert!(matches!(replayed, Err(StoreError::Unreplicated(..))), "{replayed:?}");
-        assert_eq!(told, 2);
+        assert_eq!(progress.told, 2);
         // One asks whether replicas are back.
         let read = async { apply(2000, 2) };
-        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut told), read);
+        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut progress), read);
         assert!(matches!(replayed, Err(StoreError::Unreplicated(ref seqs, _)) if seqs.len() == 1), "{replayed:?}");
-        assert_eq!((told, purges.journaled()), (2, 2));
+        assert_eq!((progress.told, purges.journaled()), (2, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_come_through_in_time_is_told_in_smaller_parts() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(1000)));
+        let log = Arc::new(FaultyStore::new(Arc::clone(&clock)));
+        log.set(Some(Fault::Slow));
+        let purges = Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None));
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("journal"), 4096).unwrap().0;
+        let replay = Replay::new(journal, Arc::clone(&purges), Metrics::new(&[]));
+        for _ in 0..7 {
+            replay.append(&Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() }).await.unwrap();
+        }
+        let (tasks, keep) = (Tasks::new(), Duration::from_secs(100));
+        let told = Arc::<FaultyStore>::clone(&log);
+        tasks.spawn(replay.run(told, keep, keep, Jitter::new(1), tasks.stopping().clone()));
+        for _ in 0..100 {
+            if purges.journaled() == 0 {
+                break;
+            }
+            let lines = log.read_log(purges.applied(), 99, Duration::from_secs(1)).await.unwrap();
+            lines.iter().for_each(|line| purges.apply(line.seq, Marked::default(), clock.now()));
+        }
+        assert_eq!(purges.journaled(), 0);
+        tasks.stop().await;
     }
 
     /// The log is evicted after the line came in and before it was read; the next line begins a new one.
@@ -204,8 +263,8 @@ mod tests {
             log.read_log(PurgeSeq::ZERO, 1, Duration::from_secs(1)).await.unwrap();
             apply(1001);
         };
-        let mut told = 0;
-        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut told), passed_over);
+        let mut progress = Progress::FIRST;
+        let (replayed, ()) = tokio::join!(biased; replay.replay(&log, keep, keep, &mut progress), passed_over);
         assert!(matches!(replayed, Err(StoreError::Server(_))), "{replayed:?}");
         assert_eq!(purges.journaled(), 1, "it is told again");
     }

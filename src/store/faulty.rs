@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     Unreplicated,
     /// The log takes nothing.
     ReadOnly,
+    /// More than two lines at once do not come through in time, though they are in the log.
+    Slow,
 }
 
 /// See the module.
@@ -103,9 +105,13 @@ impl SharedStore for FaultyStore {
         if let Err(error) = self.refuses() {
             return ready(Err(error)).boxed();
         }
-        let lacks = self.has(Fault::Unreplicated);
+        let (lacks, is_late) = (self.has(Fault::Unreplicated), self.has(Fault::Slow) && purges.len() > 2);
         let appended = self.store.append(purges, keep);
-        let told = move |seqs| if lacks { Err(StoreError::Unreplicated(seqs, "0 of 1".into())) } else { Ok(seqs) };
+        let told = move |seqs| match (lacks, is_late) {
+            (true, _) => Err(StoreError::Unreplicated(seqs, "0 of 1".into())),
+            (false, true) => Err(StoreError::Timeout),
+            (false, false) => Ok(seqs),
+        };
         appended.map(move |appended| appended.and_then(told)).boxed()
     }
 

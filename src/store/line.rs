@@ -13,7 +13,6 @@ struct Line {
     hard: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     delete: Vec<String>,
-    #[serde(default)]
     source: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     id: String,

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{Lease, LeaseToken, LogLine, LogState, NOTE_BYTES_MAX, SharedStore, StoreError, Written};
+use super::{Edges, Lease, LeaseToken, LogLine, LogState, NOTE_BYTES_MAX, SharedStore, StoreError, Written};
 use crate::clock::Clock;
 use crate::policy::key::KeyHash;
 use crate::policy::purge::{Purge, PurgeSeq};
@@ -183,7 +183,9 @@ impl SharedStore for MemoryStore {
         let state = self.state();
         let applied = applied.shared();
         let held = state.log.range(..=applied).next_back().map(|(seq, _)| *seq);
-        let found = LogState::of(applied, state.log.keys().next().copied(), held);
+        let (oldest, newest) = (state.log.keys().next().copied(), state.log.keys().next_back().copied());
+        // Nothing is lost here but with the process.
+        let found = LogState::of(applied, Edges { oldest, held, newest, mark: None });
         std::future::ready(Ok(found)).boxed()
     }
 

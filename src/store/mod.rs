@@ -165,20 +165,36 @@ pub enum LogState {
     /// Lines after the position may have been cut off; the log begins here.
     Trimmed(PurgeSeq),
     /// The line at the position is gone though older ones are there, or all are: what came after this line may
-    /// have been lost, even if others have appended since.
+    /// have been lost, even if others have appended since. For a reader that has applied nothing it is the line which
+    /// the log had come to and is short of now.
     Lost(PurgeSeq),
 }
 
+/// What a log shows of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Edges {
+    /// Its oldest line.
+    pub oldest: Option<PurgeSeq>,
+    /// Its newest line up to the reader's position.
+    pub held: Option<PurgeSeq>,
+    /// Its newest line.
+    pub newest: Option<PurgeSeq>,
+    /// How far it or one before it has ever come, as is noted beside it.
+    pub mark: Option<PurgeSeq>,
+}
+
 impl LogState {
-    /// Judges by the position, the log's oldest line, and its newest up to the position.
-    pub fn of(applied: PurgeSeq, oldest: Option<PurgeSeq>, held: Option<PurgeSeq>) -> Self {
-        match oldest {
+    /// Judges by the position and what the log shows.
+    pub fn of(applied: PurgeSeq, log: Edges) -> Self {
+        match log.oldest {
+            // Entries may say that they know of lines which only dead nodes have read.
+            _ if applied == PurgeSeq::ZERO && log.mark > log.newest => Self::Lost(log.mark.unwrap_or_default()),
             None if applied == PurgeSeq::ZERO => Self::Continues,
             None => Self::Lost(PurgeSeq::ZERO),
             // Also for a reader that has applied nothing: what stood before the first line, nobody knows.
             Some(oldest) if oldest > applied => Self::Trimmed(oldest),
-            Some(_) if held == Some(applied) => Self::Continues,
-            Some(_) => Self::Lost(held.unwrap_or(PurgeSeq::ZERO)),
+            Some(_) if log.held == Some(applied) => Self::Continues,
+            Some(_) => Self::Lost(log.held.unwrap_or(PurgeSeq::ZERO)),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use endcap::clock::{ManualClock, Timestamp};
 use endcap::policy::purge::PurgeSeq;
+use endcap::store::LogState::{self, Lost};
 use endcap::store::SharedStore;
 use endcap::store::redis::Topology;
 
@@ -63,11 +64,33 @@ async fn of_a_value_that_is_too_large_for_us_only_as_much_is_read_as_tells_it() 
 async fn garbage_in_the_stream_keeps_its_place() {
     let world = redis().await;
     world.append("a").await;
-    for fields in [["v2", "{}"], ["v1", ""], ["v1", "17"], ["x", "y"]] {
+    for fields in [["v2", "{}"], ["v1", ""], ["v1", "17"], ["v1", "{}"], ["x", "y"]] {
         world.order("XADD", &[&["*"], &fields[..]].concat()).await;
     }
     world.append("b").await;
-    assert_eq!(world.read(PurgeSeq::ZERO, 10).await, ["a", "?", "?", "?", "?", "b"]);
+    assert_eq!(world.read(PurgeSeq::ZERO, 10).await, ["a", "?", "?", "?", "?", "?", "b"]);
+}
+
+/// The store in memory loses its log with the process.
+#[tokio::test]
+async fn a_new_reader_is_told_how_far_a_log_had_come_that_is_gone() {
+    let world = redis().await;
+    let state = async || world.store.log_state(PurgeSeq::ZERO).await.unwrap();
+    let first = world.append("a").await;
+    let last = world.append("b").await;
+    assert_eq!(state().await, LogState::Trimmed(first));
+    world.order("DEL", &[]).await;
+    assert_eq!(state().await, LogState::Lost(last));
+    world.order("XADD", &["5-0", "v1", "{}"]).await;
+    world.append("c").await;
+    assert_eq!(state().await, LogState::Trimmed(PurgeSeq::new(5, 0).unwrap()), "it is past that again");
+    world.order("DEL", &[]).await;
+    world.order("XADD", &["5-0", "v1", "{}"]).await;
+    let Lost(last) = state().await else { panic!("it fell back") };
+    assert!(world.store.restore(last.next_shared(), &promises::purge("lost"), MINUTE).await.unwrap());
+    assert_eq!(state().await, LogState::Trimmed(PurgeSeq::new(5, 0).unwrap()));
+    world.order("DEL", &[]).await;
+    assert_eq!(state().await, LogState::Lost(last.next_shared()));
 }
 
 #[tokio::test]

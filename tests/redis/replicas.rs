@@ -110,7 +110,8 @@ async fn a_server_that_became_a_replica_is_connected_to_anew_until_it_is_master_
 /// Connections received so far, without the test's own.
 async fn connections(server: &Server) -> usize {
     let list = server.text(&["CLIENT", "LIST"]).await;
-    let ids = list.split("id=").filter(|client| client.contains("cmd=xadd") || client.contains("cmd=pexpire"));
+    let writes = |client: &&str| ["cmd=xadd", "cmd=pexpire", "cmd=eval"].iter().any(|last| client.contains(last));
+    let ids = list.split("id=").filter(writes);
     ids.filter_map(|client| client.split(' ').next()?.parse::<usize>().ok()).max().unwrap_or(0)
 }
 

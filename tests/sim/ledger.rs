@@ -27,6 +27,9 @@ pub(crate) struct Ledger {
     /// Milliseconds for which a lagging replica may show after the last purge of all.
     lagging: u64,
     last_purge: AtomicU64,
+    /// Times that the log may have lost something, and lines that told of it.
+    losses: AtomicU64,
+    lines: AtomicU64,
     events: Mutex<Vec<Event>>,
     /// When each node asked what the log has since answered.
     heard: [AtomicU64; NODES_MAX],
@@ -106,6 +109,8 @@ impl Ledger {
             max_blind,
             lagging,
             last_purge: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
+            lines: AtomicU64::new(0),
             world: Arc::clone(world),
             events: Mutex::default(),
             heard: Default::default(),
@@ -156,8 +161,18 @@ impl Ledger {
         }
     }
 
+    /// The log may have lost something.
+    pub(crate) fn lost(&self) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A node told all others that the log has lost lines: what it knew of them is made good by this line.
     pub(crate) fn told(&self, node: usize, seq: PurgeSeq) {
+        // Each node may tell of each, and once more where it is not heard; not for ever.
+        let (lines, losses) = (self.lines.fetch_add(1, Ordering::Relaxed) + 1, self.losses.load(Ordering::Relaxed));
+        if lines > losses * 2 * NODES_MAX as u64 {
+            self.world.broken(format_args!("{lines} lines tell of {losses} losses"));
+        }
         self.falls.lock().unwrap().retain(|witnesses| !witnesses[node]);
         let now = self.world.now();
         for event in self.events().iter_mut().filter(|event| event.is_lost && event.keepers[node]) {

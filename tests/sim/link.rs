@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use endcap::policy::key::KeyHash;
 use endcap::policy::purge::{Purge, PurgeSeq};
-use endcap::store::{Lease, LeaseToken, LogLine, LogState, SharedStore, StoreError, Written};
+use endcap::store::{Denial, Edges, Lease, LeaseToken, LogLine, LogState, SharedStore, StoreError, Written};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, oneshot};
@@ -224,6 +224,10 @@ fn down() -> StoreError {
     StoreError::Connection("refused".into())
 }
 
+fn takes(server: &Server) -> Result<(), StoreError> {
+    if server.refuses { Err(StoreError::Refused(Denial::Replicas, "it is alone".into())) } else { Ok(()) }
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -313,6 +317,7 @@ impl SharedStore for LinkedStore {
         let oldest = self.0.newest_ms.load(Ordering::Relaxed).saturating_sub(millis(keep));
         async move {
             let ask = self.link().ask(DEADLINE, move |server, now| {
+                takes(server)?;
                 let append = |purge: &Purge| {
                     let seq = server.append(Some(purge.clone()), now);
                     link.appended(purge, seq);
@@ -382,14 +387,19 @@ impl SharedStore for LinkedStore {
         async move {
             let work = async move |link: Arc<Link>| {
                 link.read_on()?;
-                Ok(link.shared.with(|server, _| (server.held(applied), server.last(), server.first())))
+                Ok(link.shared.with(|server, _| Edges {
+                    oldest: server.first(),
+                    held: server.held(applied),
+                    newest: server.last(),
+                    mark: server.mark(),
+                }))
             };
             let asked = self.link().converse(DEADLINE, work).await;
-            let (held, newest, oldest) = self.0.reading(asked)?;
-            if let Some(newest) = newest {
+            let edges = self.0.reading(asked)?;
+            if let Some(newest) = edges.newest {
                 self.saw(newest);
             }
-            Ok(LogState::of(applied, oldest, held))
+            Ok(LogState::of(applied, edges))
         }
         .boxed()
     }
@@ -404,6 +414,7 @@ impl SharedStore for LinkedStore {
         async move {
             let noted = self.link();
             let ask = link.ask(DEADLINE, move |server, now| {
+                takes(server)?;
                 let is_next = server.append_at(seq, purge.clone(), now);
                 if is_next {
                     noted.appended(&purge, seq);

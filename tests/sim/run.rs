@@ -264,6 +264,10 @@ impl Stage {
                 self.ledger.appended("", self.shared.with(|server, _| server.last()).unwrap_or_default());
             }
             Trouble::Trim => self.shared.with(|server, now| server.trim_older(now, 20_000)),
+            Trouble::Refusal => {
+                self.shared.trouble(|server, _| server.refuses = true);
+                self.later(4000, |stage| stage.shared.trouble(|server, _| server.refuses = false));
+            }
             Trouble::Garbage => {
                 let seq = self.shared.with(|server, now| server.append(None, now));
                 self.ledger.appended("", seq);
@@ -293,6 +297,7 @@ impl Stage {
         let standings: Vec<_> = self.nodes.lock().unwrap().iter().map(|node| node.standing()).collect();
         standings.iter().for_each(|standing| self.ledger.observe(*standing));
         let drops = self.shared.with(|server, _| server.drops);
+        self.ledger.lost();
         self.shared.trouble(change);
         if self.shared.with(|server, _| server.drops) != drops {
             return self.ledger.dropped();

@@ -11,6 +11,8 @@ use endcap::store::{Lease, LeaseToken, LogLine};
 #[derive(Debug, Default)]
 pub(crate) struct Server {
     pub(crate) is_up: bool,
+    /// It takes no line of the log, as without the replicas that it needs.
+    pub(crate) refuses: bool,
     /// Counts the times that its connections broke.
     pub(crate) generation: u64,
     /// Its own clock.
@@ -21,6 +23,8 @@ pub(crate) struct Server {
     pub(crate) notes: BTreeMap<String, Bytes>,
     log: BTreeMap<PurgeSeq, Line>,
     newest: Id,
+    /// How far the log has ever come, and when it was noted.
+    marks: Vec<(u64, PurgeSeq)>,
     /// Counts the times that the whole log went.
     pub(crate) drops: u64,
     /// Lines that were cut off in good order: not lost, a reader is told.
@@ -133,6 +137,9 @@ impl Server {
         self.newest = id;
         let seq = PurgeSeq::new(id.0, id.1).unwrap();
         self.log.insert(seq, Line { at: now, purge });
+        if Some(seq) > self.mark() {
+            self.marks.push((now, seq));
+        }
         seq
     }
 
@@ -172,6 +179,11 @@ impl Server {
         self.log.keys().next_back().copied()
     }
 
+    /// How far the log has ever come.
+    pub(crate) fn mark(&self) -> Option<PurgeSeq> {
+        self.marks.last().map(|(_, seq)| *seq)
+    }
+
     /// Whether a line stands there, or stood before the log's beginning.
     pub(crate) fn stands(&self, seq: PurgeSeq) -> bool {
         self.cut.contains(&seq) || self.log.contains_key(&seq)
@@ -186,6 +198,7 @@ impl Server {
     pub(crate) fn lose_since(&mut self, since: u64) {
         self.log.retain(|_, line| line.at <= since);
         self.newest = self.last().map_or((0, 0), id_of);
+        self.marks.retain(|(at, _)| *at <= since);
         self.leases.clear();
         for written in self.values.values_mut() {
             written.retain(|written| written.at <= since);
@@ -194,6 +207,7 @@ impl Server {
 
     pub(crate) fn empty(&mut self) {
         self.drop_log();
+        self.marks.clear();
         self.values.clear();
         self.leases.clear();
     }

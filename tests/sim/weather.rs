@@ -80,6 +80,8 @@ pub(crate) enum Trouble {
     LogEviction,
     /// The log is cut.
     Trim,
+    /// The store is read from and takes no line of the log for a while.
+    Refusal,
     /// Somebody else writes into the log.
     Garbage,
     /// A node is killed and started again.
@@ -93,7 +95,7 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Partition,
         Self::Restart,
         Self::FailOver,
@@ -101,6 +103,7 @@ impl Trouble {
         Self::Eviction,
         Self::LogEviction,
         Self::Trim,
+        Self::Refusal,
         Self::Garbage,
         Self::Crash,
         Self::Jump,

@@ -47,6 +47,8 @@ pub struct PurgeIndex {
     ring: VecDeque<Recent>,
     ring_after: PurgeSeq,
     ring_bytes: usize,
+    /// The newest line that the ring held and holds no more.
+    left_ring: PurgeSeq,
 }
 
 /// Purges that the ring holds: a hot entry is looked at far more often than once in so many.
@@ -75,6 +77,7 @@ impl PurgeIndex {
             old_deleted: PurgeSeq::ZERO,
             ring: VecDeque::new(),
             ring_after: PurgeSeq::ZERO,
+            left_ring: PurgeSeq::ZERO,
             ring_bytes: 0,
         }
     }
@@ -89,10 +92,10 @@ impl PurgeIndex {
         self.floor
     }
 
-    /// Whether the line at a position was applied, and not merely passed over because the log had lost it.
-    /// Where lines are not remembered one by one any more, it was.
+    /// Whether the line at a position was applied, and not merely passed over because the log had lost it. Of lines that
+    /// are not remembered one by one any more, because of newer ones, it says so; of those below a raised floor it does not.
     pub fn has_applied(&self, seq: PurgeSeq) -> bool {
-        seq <= self.ring_after || self.ring.binary_search_by_key(&seq, |recent| recent.seq).is_ok()
+        seq <= self.left_ring || self.ring.binary_search_by_key(&seq, |recent| recent.seq).is_ok()
     }
 
     /// Counts the changes: while it stands still, no finding can have changed.
@@ -162,6 +165,7 @@ impl PurgeIndex {
                 Some(oldest) => {
                     self.ring_bytes -= oldest.bytes();
                     self.ring_after = oldest.seq;
+                    self.left_ring = oldest.seq;
                 }
                 None => break,
             }
@@ -467,6 +471,19 @@ mod tests {
         index.apply(seq(21), line(&["gone"], Mode::Delete), at(0));
         assert_eq!(index.judge(&tags, seq(0)), Purged::Deleted);
         assert_eq!(index.judge_since(&tags, seq(0), epoch), Purged::Deleted);
+    }
+
+    #[test]
+    fn a_raised_floor_vouches_for_no_line_that_was_passed_over() {
+        let mut index = index();
+        index.apply(seq(1), line(&["a"], Mode::Hard), at(0));
+        index.raise_floor(seq(9));
+        assert!(!index.has_applied(seq(5)));
+        for n in 10..=10 + RING_MAX as u64 {
+            index.apply(seq(n), line(&["x"], Mode::Hard), at(0));
+        }
+        assert!([10, 11, 10 + RING_MAX as u64].into_iter().all(|n| index.has_applied(seq(n))));
+        assert!(!index.has_applied(seq(11 + RING_MAX as u64)));
     }
 
     #[test]

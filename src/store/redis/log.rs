@@ -18,18 +18,27 @@ use super::links::{Links, Purpose, send};
 use super::topology::{Address, slot};
 use super::{RedisSettings, millis, within};
 use crate::policy::purge::{Purge, PurgeSeq};
-use crate::store::{Denial, LogLine, LogState, StoreError, Written, line};
+use crate::store::{Denial, Edges, LogLine, LogState, StoreError, Written, line};
 use crate::tasks::Tasks;
 
 /// What the log outlives its last line by, at the least.
 const MARGIN: Duration = Duration::from_secs(24 * 3600);
+/// Commands that [`Log::keep`] adds.
+const KEEP_COMMANDS: usize = 2;
 /// How often a new reader is sent on to another server.
 const REDIRECTS_MAX: usize = 4;
+
+/// Notes beside the log how far it has come; what is noted never falls back. It is a stream of one line, because Redis
+/// keeps the ids of a stream in order.
+const MARK: &str = "local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+if newest then redis.pcall('XADD', KEYS[2], 'MAXLEN', 1, newest[1], 'n', '') end";
 
 /// See the module.
 pub(super) struct Log {
     links: Arc<Links>,
     key: String,
+    /// Where the mark stands, in the same slot.
+    mark: String,
     slot: u16,
     connect_timeout: Duration,
     append_deadline: Duration,
@@ -56,6 +65,7 @@ impl Log {
         Self {
             links,
             slot: slot(&key),
+            mark: format!("{}:mark:{{{key}}}", settings.namespace),
             key,
             connect_timeout: settings.connect_timeout,
             append_deadline: settings.append_deadline,
@@ -79,7 +89,7 @@ impl Log {
             commands.cmd("XADD").arg(&self.key).arg("MINID").arg("~").arg(oldest).arg("*");
             commands.arg(line::FIELD).arg(line::encode(purge));
         }
-        commands.cmd("PEXPIRE").arg(&self.key).arg(millis(keep + MARGIN));
+        self.keep(&mut commands, keep);
         if self.wait_replicas > 0 {
             commands.cmd("WAIT").arg(self.wait_replicas).arg(millis(self.wait_timeout).max(1));
         }
@@ -91,8 +101,8 @@ impl Log {
             self.saw(seq);
             seqs.push(seq);
         }
-        // What the stream's own life is set to says nothing of whether the line is in it.
-        if let Some(replicas) = answers.nth(1) {
+        // What the stream's own life is set to, and the mark, say nothing of whether the line is in it.
+        if let Some(replicas) = answers.nth(KEEP_COMMANDS) {
             let count = replicas?;
             let Value::Int(count) = count else { return Err(odd(&count)) };
             if count < i64::from(self.wait_replicas) {
@@ -109,7 +119,7 @@ impl Log {
         let line = line::encode(purge);
         let mut commands = redis::pipe();
         commands.cmd("XADD").arg(&self.key).arg(id(seq)).arg(line::FIELD).arg(&line);
-        commands.cmd("PEXPIRE").arg(&self.key).arg(millis(keep + MARGIN));
+        self.keep(&mut commands, keep);
         match self.write(&commands).await?.into_iter().next().unwrap_or(Ok(Value::Nil)) {
             Ok(_) => Ok(true),
             // The log stands there or later already: another node may have been faster.
@@ -158,17 +168,29 @@ impl Log {
     pub(super) async fn state(&self, applied: PurgeSeq) -> Result<LogState, StoreError> {
         let applied = applied.shared();
         let mut commands = redis::pipe();
-        // In this order: whatever is cut off between the first question and the last is `Trimmed`, not `Lost`.
+        // In this order: where the slot is on its way to another server, the log tells where it is. What is appended
+        // between two questions was not lost, and whatever is cut off is `Trimmed`.
         commands.cmd("XREVRANGE").arg(&self.key).arg(id(applied)).arg("-").arg("COUNT").arg(1);
-        commands.cmd("XREVRANGE").arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
+        for key in [&self.mark, &self.key] {
+            commands.cmd("XREVRANGE").arg(key).arg("+").arg("-").arg("COUNT").arg(1);
+        }
         commands.cmd("XRANGE").arg(&self.key).arg("-").arg("+").arg("COUNT").arg(1);
         let mut answers = self.ask(&commands, Duration::ZERO).await?.into_iter();
         let mut edge = || Ok(entries(answers.next().unwrap_or(Value::Nil))?.first().map(|line| line.seq));
-        let (held, newest, oldest) = (edge()?, edge()?, edge()?);
+        let held = edge()?;
+        // An id of somebody else's hand, which the log had once, is no mark.
+        let mark = edge().unwrap_or(None);
+        let (newest, oldest) = (edge()?, edge()?);
         if let Some(newest) = newest {
             self.saw(newest);
         }
-        Ok(LogState::of(applied, oldest, held))
+        Ok(LogState::of(applied, Edges { oldest, held, newest, mark }))
+    }
+
+    /// What follows each line: the log's life, and the mark, which has none. It must not go before the log.
+    fn keep(&self, commands: &mut Pipeline, keep: Duration) {
+        commands.cmd("PEXPIRE").arg(&self.key).arg(millis(keep + MARGIN));
+        commands.cmd("EVAL").arg(MARK).arg(2).arg(&self.key).arg(&self.mark);
     }
 
     /// Sends what changes the log, or asks about what was just changed.

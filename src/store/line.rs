@@ -13,6 +13,7 @@ struct Line {
     hard: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     delete: Vec<String>,
+    #[serde(default)]
     source: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     id: String,
@@ -37,10 +38,15 @@ pub fn encode(purge: &Purge) -> String {
     serde_json::to_string(&line).expect("strings are JSON")
 }
 
-/// Reads a purge; `None` for what [`encode`] did not write.
+/// Reads a purge; `None` for what [`encode`] did not write, as far as can be told. A field that is not known is passed
+/// over: a later version may have added it.
 pub fn decode(bytes: &[u8]) -> Option<Purge> {
     // A list would be taken for the fields in order.
     let line: Line = serde_json::from_slice(Some(bytes).filter(|text| text.starts_with(b"{"))?).ok()?;
+    let says_nothing = line.soft.is_empty() && line.hard.is_empty() && line.delete.is_empty() && line.events.is_empty();
+    if says_nothing && line.source.is_empty() {
+        return None;
+    }
     let with = |mode| move |tag| (tag, mode);
     let tags = line.soft.into_iter().map(with(Mode::Soft));
     let tags = tags.chain(line.hard.into_iter().map(with(Mode::Hard)));

@@ -276,11 +276,12 @@ async fn every_key_of_ours_has_an_end() {
     let mut stage = Stage::new().redis().await.start().await;
     filled(&stage).await;
     stage.purge("hard", &["list:region"]).await;
-    // The log's own end is set after the purge was acknowledged.
+    // The end of the log and of its mark are set after the line stands there.
     let redis = stage.redis();
-    until("the log has an end", async || redis.command(&["TTL", "endcap:purges"]).await != redis::Value::Int(-1)).await;
+    let mark = ["TTL", "endcap:mark:{endcap:purges}"];
+    until("the mark has an end", async || matches!(redis.command(&mark).await, redis::Value::Int(1..))).await;
     let redis::Value::Array(keys) = redis.command(&["KEYS", "*"]).await else { panic!("KEYS is a list") };
-    assert_eq!(keys.len(), 2);
+    assert_eq!(keys.len(), 3);
     for key in keys {
         let key: String = redis::from_redis_value(key).unwrap();
         let redis::Value::Int(ttl) = redis.command(&["TTL", &key]).await else { panic!("TTL is a number") };

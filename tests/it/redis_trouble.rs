@@ -338,7 +338,7 @@ async fn a_log_that_is_lost_and_begun_anew_under_a_living_connection_is_noticed(
     stage.origin.publish(2);
     let script = "redis.call('XADD', KEYS[1], '*', 'v1', ARGV[1]) redis.call('DEL', KEYS[1]) \
                   redis.call('XADD', KEYS[1], '*', 'v1', ARGV[2])";
-    let (purge, other) = (r#"{"source":"","hard":["list:product"]}"#, r#"{"source":"","hard":["list:region"]}"#);
+    let (purge, other) = (r#"{"hard":["list:product"]}"#, r#"{"hard":["list:region"]}"#);
     stage.redis().command(&["EVAL", script, "1", "endcap:purges", purge, other]).await;
     until("what the log may have said is heard", async || stage.get(LIST).await.version() == 2).await;
 }
@@ -368,7 +368,7 @@ async fn what_knows_of_a_log_that_is_gone_is_not_trusted_although_the_new_one_is
     stage.metric_reaches(0, "endcap_l2_writes_total", &[("result", "ok")], 1.0).await;
     crate::stage::within(stage.node(0).stop()).await;
     stage.redis().command(&["DEL", "endcap:purges"]).await;
-    let purge = r#"{"source":"","hard":["list:product"]}"#;
+    let purge = r#"{"hard":["list:product"]}"#;
     stage.redis().command(&["XADD", "endcap:purges", "5-0", "v1", purge]).await;
     stage.origin.publish(2);
     let node = stage.add_node();

@@ -24,7 +24,7 @@ use crate::tasks::Tasks;
 /// What the log outlives its last line by, at the least.
 const MARGIN: Duration = Duration::from_secs(24 * 3600);
 /// Commands that [`Log::keep`] adds.
-const KEEP_COMMANDS: usize = 2;
+const KEEP_COMMANDS: usize = 3;
 /// How often a new reader is sent on to another server.
 const REDIRECTS_MAX: usize = 4;
 
@@ -101,7 +101,7 @@ impl Log {
             self.saw(seq);
             seqs.push(seq);
         }
-        // What the stream's own life is set to, and the mark, say nothing of whether the line is in it.
+        // What follows the lines says nothing of whether they are in it.
         if let Some(replicas) = answers.nth(KEEP_COMMANDS) {
             let count = replicas?;
             let Value::Int(count) = count else { return Err(odd(&count)) };
@@ -187,10 +187,11 @@ impl Log {
         Ok(LogState::of(applied, Edges { oldest, held, newest, mark }))
     }
 
-    /// What follows each line: the log's life, and the mark, which has none. It must not go before the log.
+    /// What follows each line: the log's life, the mark, and its life, so that it does not go before the log.
     fn keep(&self, commands: &mut Pipeline, keep: Duration) {
         commands.cmd("PEXPIRE").arg(&self.key).arg(millis(keep + MARGIN));
         commands.cmd("EVAL").arg(MARK).arg(2).arg(&self.key).arg(&self.mark);
+        commands.cmd("PEXPIRE").arg(&self.mark).arg(millis(keep + MARGIN * 2));
     }
 
     /// Sends what changes the log, or asks about what was just changed.

@@ -1,29 +1,38 @@
 import assert from "node:assert/strict"
 import { EventEmitter } from "node:events"
 import { mock, test } from "node:test"
-import { BODY_BYTES_MAX, Event } from "../src/lib/events"
+import { BODY_BYTES_MAX } from "../src/lib/events"
 import { report } from "../src/lib/middleware"
 import { Outbox } from "../src/lib/outbox"
-import { EVENTS_MAX, Reporter } from "../src/lib/reporter"
+import { EVENTS_MAX, Reporter, Shop } from "../src/lib/reporter"
 import { MemoryStore } from "../src/lib/store"
 
 const ROW = "01M7YJZFXB9RMGWYXB54YHDJW1"
 
 /** A reporter whose deliveries are all taken, under a clock that stands still. */
-function stage(shop: Partial<{ resolve: (events: Event[]) => Promise<Event[]>; clear: () => Promise<void> }> = {}) {
+function stage(shop: Partial<Shop> = {}) {
   mock.timers.enable({ apis: ["setTimeout", "setInterval"] })
   const sent: unknown[] = []
   const lines: string[] = []
   const log = { info: () => {}, warn: (text: string) => void lines.push(text), error: () => {} }
   const store = new MemoryStore()
   const outbox = new Outbox(["http://a"], store, async (parcel) => (sent.push(JSON.parse(parcel.body).events), { kind: "taken" }), log)
-  const reporter = new Reporter({ sends: (name) => name !== "cart.updated", resolve: async (events) => events, clear: async () => {}, log, ...shop }, outbox)
+  const complaints: string[] = []
+  const plain: Shop = {
+    sends: (name) => !/^(cart|order)\./.test(name),
+    tells: (name) => name.startsWith("order."),
+    resolve: async (events) => events,
+    clear: async () => {},
+    complain: (text) => void complaints.push(text),
+    log,
+  }
+  const reporter = new Reporter({ ...plain, ...shop }, outbox)
   const settle = async (ms = 0) => {
     mock.timers.tick(ms)
     for (let at = 0; at < 50; at++) await new Promise((done) => setImmediate(done))
   }
   const dead = async () => (await store.claim("http://a", 9, 1)).length
-  return { reporter, sent, lines, settle, dead, store }
+  return { reporter, sent, lines, complaints, settle, dead, store }
 }
 
 function staged(name: string, run: () => Promise<void>): void {
@@ -32,10 +41,10 @@ function staged(name: string, run: () => Promise<void>): void {
 
 staged("the events of one moment travel together, each once, whatever the shape of their data", async () => {
   const { reporter, sent, settle } = stage()
-  reporter.event("product.updated", { id: "prod_1" })
-  reporter.event("product.updated", { id: "prod_1" })
-  reporter.event("product.updated", [{ id: "prod_2", extra: { deep: 1 }, n: 1 }])
-  reporter.event("product.updated", { id: ["prod_3", "prod_4"] })
+  reporter.event("product-tag.updated", { id: "ptag_1" })
+  reporter.event("product-tag.updated", { id: "ptag_1" })
+  reporter.event("product-tag.updated", [{ id: "ptag_2", extra: { deep: 1 }, n: 1 }])
+  reporter.event("product-tag.updated", { id: ["ptag_3", "ptag_4"] })
   reporter.event("shipping-option.updated", "so_1")
   reporter.event("cart.updated", { id: "cart_1" })
   reporter.event("unknown", null)
@@ -44,7 +53,7 @@ staged("the events of one moment travel together, each once, whatever the shape 
   await settle(1)
   const ids = (text: string) => text.split(" ").map((id) => ({ id }))
   assert.deepEqual(sent, [[
-    { type: "product.updated", data: ids("prod_1 prod_2 prod_3 prod_4") },
+    { type: "product-tag.updated", data: ids("ptag_1 ptag_2 ptag_3 ptag_4") },
     { type: "shipping-option.updated", data: ids("so_1") },
     { type: "unknown", data: [{}] },
   ]])
@@ -63,10 +72,10 @@ staged("it is idle when nothing is collected, under way or waiting", async () =>
 
 staged("what cannot be resolved in time goes as it is, and what cannot be told at all empties the cache", async () => {
   const slow = stage({ resolve: () => new Promise(() => {}) })
-  slow.reporter.event("product.updated", { id: "prod_1" })
+  slow.reporter.event("region.updated", { id: "reg_1" })
   await slow.settle(25)
   await slow.settle(5_000)
-  assert.deepEqual(slow.sent, [[{ type: "product.updated", data: [{ id: "prod_1" }] }]])
+  assert.deepEqual(slow.sent, [[{ type: "region.updated", data: [{ id: "reg_1" }] }]])
   mock.timers.reset()
   const broken = stage({ resolve: () => Promise.reject(new Error("odd")) })
   broken.reporter.event("product.updated", { id: "prod_1" })
@@ -133,36 +142,118 @@ staged("the middleware reports when the handler is done, and only for who was le
   assert.equal(nexts, 2)
 })
 
-staged("an edit of a product's content is told as such, and nothing that the shop's own code did besides", async () => {
+staged("an edit of a product's content is told as such, and what the shop's own code did besides as what may change lists", async () => {
   const { reporter, sent, settle } = stage()
-  const emit = (...names: string[]) => names.forEach((name) => reporter.event(name, { id: `prod_${ROW}` }))
+  const emit = (names: readonly string[]) =>
+    names.forEach((text) => {
+      const [name = "", group = "g1"] = text.split(" ")
+      reporter.event(name, { id: `prod_${ROW}` }, group === "-" ? undefined : group)
+    })
   const handle = async (path: string, body: unknown, ...names: string[]): Promise<unknown> => {
     const response = Object.assign(new EventEmitter(), { statusCode: 200, writableEnded: true })
     const request = { method: "POST", originalUrl: path, body, scope: { resolve: () => reporter } }
     // Emitted by what the handler began, as a workflow does.
-    await new Promise<void>((done) => report(request, response as never, () => setImmediate(() => (emit(...names), done()))))
+    await new Promise<void>((done) => report(request, response as never, () => setImmediate(() => (emit(names), done()))))
     response.emit("close")
     await settle(25)
     return (sent.splice(0) as { type: string }[][]).flat().map(({ type }) => type)
   }
   const P = `/admin/products/prod_${ROW}`
+  const batch = { update: [{ id: `prod_${ROW}`, title: "x" }] }
   const both = ["product.product.updated", "product.updated"]
+  // Two names that are told, so two lines of one purge.
   const content = ["endcap.product-content"]
-  assert.deepEqual(await handle(`${P}?fields=id`, { title: "x", metadata: {} }, ...both), content)
-  assert.deepEqual(await handle("/admin/products/batch", { update: [{ id: `prod_${ROW}`, title: "x" }] }, "product.updated"), content)
+  const listing = ["endcap.product-listing"]
+  assert.deepEqual(await handle(`${P}?fields=id`, { title: "x", metadata: {} }, ...both), [...content, ...content])
+  assert.deepEqual(await handle("/admin/products/batch", batch, "product.updated"), content)
   assert.deepEqual(await handle(P, { variants: [{ id: "variant_1", prices: [] }, { id: "variant_2" }] }, "product.updated"), content)
-  assert.deepEqual(await handle(P, { title: "x" }, ...both, "product.updated"), [...content, "product.updated"], "a hook wrote too")
   assert.deepEqual(await handle(P, { title: "x" }, "product-variant.updated"), ["product-variant.updated"])
+  // A hook or a subscriber wrote too: in the same group, in another, in none; after, or before.
+  for (const names of [[...both, "product.updated"], [...both, "product.updated g2"], ["product.updated", "product.updated -"], ["product.updated g2", "product.updated"]]) {
+    const told = (await handle(P, { title: "x" }, ...names)) as string[]
+    assert.ok(told.includes("endcap.product-listing"), names.join())
+  }
+  for (const names of [["product.product.updated -"], ["product.product.updated"], ["product.product.updated g2"]]) {
+    const told = (await handle("/admin/products/batch", batch, ...names, "product.updated")) as string[]
+    assert.ok(told.includes("endcap.product-listing"), names.join())
+  }
+  assert.deepEqual(await handle(P, { title: "x" }, "product.updated -"), listing, "what has no group cannot be told")
   for (const [path, body] of [
     [P, { title: "x", status: "draft" }],
     [P, { title: "x", additional_data: { shelf: 1 } }],
     [P, undefined],
     [P, { variants: [{ id: "variant_1", prices: [], sku: "x" }] }],
-    ["/admin/products/batch", { update: [{ id: `prod_${ROW}`, title: "x" }], delete: ["prod_2"] }],
+    ["/admin/products/batch", { ...batch, delete: ["prod_2"] }],
     ["/admin/products/batch", { update: [{ id: "prod_2", title: "x" }] }],
     [`${P}/variants`, { title: "x" }],
     ["/admin/collections/x/products", { add: [`prod_${ROW}`] }],
   ] as const) {
-    assert.deepEqual(await handle(path, body, "product.updated"), ["product.updated"], `${path} ${JSON.stringify(body)}`)
+    assert.deepEqual(await handle(path, body, "product.updated"), listing, `${path} ${JSON.stringify(body)}`)
   }
+})
+
+staged("an import is told by what it changes: a thousand titles leave lists alone, a thousand states do not", async () => {
+  const { reporter, sent, settle } = stage()
+  const ids = Array.from({ length: 1_000 }, (_, at) => `prod_${String(at).padStart(26, "0")}`)
+  const importing = async (fields: object) => {
+    const response = Object.assign(new EventEmitter(), { statusCode: 200, writableEnded: true })
+    const body = { update: ids.map((id) => ({ id, ...fields })) }
+    const request = { method: "POST", originalUrl: "/admin/products/batch", body, scope: { resolve: () => reporter } }
+    const emit = () => ids.forEach((id) => reporter.event("product.updated", { id }, "g1"))
+    await new Promise<void>((done) => report(request, response as never, () => setImmediate(() => (emit(), done()))))
+    await settle(25)
+    const told = (sent.splice(0) as { type: string; data: { id: string }[] }[][]).flat()
+    assert.deepEqual(told.flatMap(({ data }) => data.map(({ id }) => id)).sort(), ids)
+    return [...new Set(told.map(({ type }) => type))]
+  }
+  assert.deepEqual(await importing({ title: "x", variants: [{ id: "variant_1", prices: [{ amount: 1, currency_code: "eur" }] }] }), ["endcap.product-content"])
+  assert.deepEqual(await importing({ title: "x", status: "draft" }), ["endcap.product-listing"])
+})
+
+staged("what is sent as something else keeps its own name for those who listen, and what nobody did keeps none", async () => {
+  const { reporter, sent, settle } = stage()
+  reporter.event("product.updated", { id: "prod_1" })
+  reporter.event("product.updated", { id: "prod_2" })
+  reporter.event("product-tag.updated", { id: "ptag_1" })
+  reporter.begins()({ method: "POST", path: "/admin/x", body: {}, status: 200 })
+  await settle(25)
+  assert.deepEqual(sent, [[
+    { type: "POST:/admin/x", data: [{}], notice: null },
+    { type: "endcap.product-listing", data: [{ id: "prod_1" }, { id: "prod_2" }], notice: { event: "product.updated", ids: ["prod_1", "prod_2"] } },
+    { type: "product-tag.updated", data: [{ id: "ptag_1" }] },
+  ]])
+})
+
+staged("what changes no public answer is told by its name and ids alone", async () => {
+  const { reporter, sent, settle } = stage()
+  reporter.event("order.placed", { id: "order_1", email: "a@b.c" })
+  reporter.event("order.return_requested", { order_id: "order_2", return_id: "return_1" })
+  reporter.event("order.archived", null)
+  reporter.event("cart.updated", { id: "cart_1" })
+  await settle(25)
+  assert.deepEqual(sent, [[
+    { type: "order.archived", data: [{}] },
+    { type: "order.placed", data: [{ id: "order_1" }] },
+    { type: "order.return_requested", data: [{ id: "order_2" }] },
+  ]])
+})
+
+staged("what is odd is said to the owner of the shop", async () => {
+  const { reporter, complaints, settle } = stage()
+  const check = (expected: RegExp | undefined, name: string, data: unknown) => {
+    reporter.event(name, data)
+    const said = complaints.splice(0).join()
+    if (expected) assert.match(said, expected)
+    else assert.equal(said, "")
+  }
+  check(undefined, "shipping-option.updated", `so_${ROW}`)
+  check(/erp.synced carries a bare text/, "erp.synced", "all")
+  for (const data of [null, true, {}, { id: {} }, [{}]]) check(/erp.synced does not say what it is about/, "erp.synced", data)
+  check(undefined, "erp.synced", { shelf: "a" })
+  check(undefined, "erp.synced", [])
+  reporter.begins()({ method: "POST", path: `/admin/products/prod_${ROW}`, body: {}, status: 500 })
+  assert.match(complaints.splice(0).join(), /^POST:\/admin\/products\/:id failed with 500: .*fetched anew$/)
+  reporter.begins()({ method: "POST", path: "/admin/products", body: {}, status: 400 })
+  assert.deepEqual(complaints, [], "it names nothing")
+  await settle(25)
 })

@@ -79,8 +79,18 @@ test("rows that nobody sees become the rows that an answer shows", async () => {
   await check("product.updated", "prod_1", "product.updated prod_1")
 })
 
+test("what was looked up is told by the name that the shop knows it by, once", async () => {
+  const rows = { price_list: ["pset_1", "pset_2"].map((pset) => ({ id: "plist_1", price_set_id: pset, variant_id: null, plain: null })), region: [{ id: "reg_1", store_id: "store_1" }] }
+  const [created] = await seen(rows, ["pricing.price-list.created", "plist_1"])
+  assert.deepEqual(created.map(({ notice }) => notice), [{ event: "pricing.price-list.created", id: "plist_1" }, null])
+  const [asItIs] = await seen(rows, ["region.updated", "reg_1"])
+  assert.deepEqual(asItIs, [{ type: "region.updated", data: { id: "reg_1" } }])
+})
+
 test("a row that is gone or cannot be read goes as it is: wider, never narrower", async () => {
-  assert.deepEqual(said((await seen({ price: [] }, ["pricing.price.updated", "price_9"]))[0]), ["pricing.price.updated price_9"])
+  const [gone, lines] = await seen({ price: [] }, ["pricing.price.updated", "price_9"])
+  assert.deepEqual(said(gone), ["pricing.price.updated price_9"])
+  assert.deepEqual(lines, ["pricing.price.updated names a row that is gone, so endcap purges more than it must"])
   const [events, complaints] = await seen({}, ["pricing.price.updated", "price_9"])
   assert.deepEqual(said(events), ["pricing.price.updated price_9"])
   assert.match(complaints.join(), /cannot be read.*no price/)

@@ -15,7 +15,8 @@ const UNSEEN = new Map([["POST:/admin/price-lists/:id", new Set(["title", "descr
  * `POST /admin/price-lists/plist_1` becomes the event `POST:/admin/price-lists/:id` with the data `{id: "plist_1",
  * plist: "plist_1"}`: the first id of the path, each id by its prefix; and once more for each id that the body names,
  * as `named`. A request that failed may have been undone half-way, which leaves no event: `failed:POST:…` names each
- * id in it as `id`. Returns nothing where no id is left to tell, and `undefined` where there are too many.
+ * id in it as `id`, and lists that were filled in between may lack a product of it. Who listens to endcap's events is
+ * told of none of these. Returns nothing where no id is left to tell, and `undefined` where there are too many.
  */
 export function adminEvents({ method, path, body, status }: Written): Event[] | undefined {
   const segments = (path.split("?")[0] ?? "").split("/").filter((segment) => segment !== "")
@@ -24,7 +25,9 @@ export function adminEvents({ method, path, body, status }: Written): Event[] | 
   if (!collect(body, named, 0)) return undefined
   const route = `${method}:/${segments.map((segment) => (ID.test(segment) ? ":id" : segment)).join("/")}`
   if (status >= 400) {
-    return [...new Set([...inPath, ...named])].map((id) => ({ type: `failed:${route}`, data: { id } }))
+    const touched = [...new Set([...inPath, ...named])]
+    const products = touched.filter((id) => id.startsWith("prod_"))
+    return [...tell(`failed:${route}`, touched), ...tell("endcap.product-listing", products)]
   }
   const unseen = UNSEEN.get(route)
   const fields = typeof body === "object" && body !== null ? Object.keys(body) : []
@@ -34,8 +37,12 @@ export function adminEvents({ method, path, body, status }: Written): Event[] | 
     base["id"] ??= id
     base[ID.exec(id)?.[1] ?? ""] ??= id
   }
-  if (named.size === 0) return [{ type: route, data: base }]
-  return [...named].map((id) => ({ type: route, data: { ...base, named: id } }))
+  if (named.size === 0) return [{ type: route, data: base, notice: null }]
+  return [...named].map((id) => ({ type: route, data: { ...base, named: id }, notice: null }))
+}
+
+function tell(type: string, ids: string[]): Event[] {
+  return ids.map((id) => ({ type, data: { id }, notice: null }))
 }
 
 function collect(value: unknown, found: Set<string>, depth: number): boolean {

@@ -11,36 +11,57 @@ const BATCH = /^\/admin\/products\/batch\/?(\?|$)/
 const UPDATED = new Set(["product.updated", "product.product.updated"])
 
 /** Products whose content alone a request changes, and what it has emitted of them so far. */
-type Edit = { products: Set<string>; emitted: Set<string> }
+type Edit = {
+  products: Set<string>
+  /** What its workflow emits. A batch writes products without an event of their module. */
+  emits: Set<string>
+  emitted: Set<string>
+  /** All events of a workflow are of one group. */
+  group?: string
+}
 const edits = new AsyncLocalStorage<Edit>()
 
 /** Runs a request's handler so that the events of an edit of content are known as such. */
 export function edit(method: string, path: string, body: unknown, handler: () => void): void {
-  const products = method === "POST" ? contentOnly(path, body) : undefined
-  if (products) edits.run({ products, emitted: new Set() }, handler)
+  const edit = method === "POST" ? contentOnly(path, body) : undefined
+  if (edit) edits.run(edit, handler)
   else handler()
 }
 
 /**
- * An event of a product whose content alone changed, as what it is; every other as it is. A workflow emits each name
- * once for a product: what comes again, in the same request, is of something that the shop's own code did besides.
+ * An event of a product that was updated, as what it means for lists: its content alone changed, or which lists it is in
+ * may have changed. Every other event as it is.
  */
-export function asContent(event: Event): Event {
-  const edit = edits.getStore()
-  const id = event.data["id"] ?? ""
-  if (!edit?.products.has(id) || !UPDATED.has(event.type)) return event
-  const said = `${event.type} ${id}`
-  if (edit.emitted.has(said)) return event
-  edit.emitted.add(said)
-  return { type: "endcap.product-content", data: { id } }
+export function asUpdate(event: Event, group: string | undefined): Event {
+  const id = event.data["id"]
+  if (id === undefined || !UPDATED.has(event.type)) return event
+  const type = isContent(event.type, id, group) ? "endcap.product-content" : "endcap.product-listing"
+  return { type, data: { id }, notice: { event: event.type, id } }
 }
 
-function contentOnly(path: string, body: unknown): Set<string> | undefined {
+/**
+ * A workflow emits each name once for a product, all in one group. What comes again, in another group or in none is of
+ * what the shop's own code did besides, in the same request. Where that comes first it is the request's own that is of
+ * another group: one of the two is told as the wider, in whichever order they come.
+ */
+function isContent(type: string, id: string, group: string | undefined): boolean {
+  const edit = edits.getStore()
+  if (!edit?.products.has(id) || !edit.emits.has(type) || group === undefined) return false
+  edit.group ??= group
+  const said = `${type} ${id}`
+  if (edit.group !== group || edit.emitted.has(said)) return false
+  edit.emitted.add(said)
+  return true
+}
+
+function contentOnly(path: string, body: unknown): Edit | undefined {
   const id = PRODUCT.exec(path)?.[1]
-  if (id !== undefined && ID.test(id)) return content(body) ? new Set([id]) : undefined
+  if (id !== undefined && ID.test(id)) return content(body) ? { products: new Set([id]), emits: UPDATED, emitted: new Set() } : undefined
   if (!BATCH.test(path) || !object(body) || Object.keys(body).some((key) => key !== "update") || !Array.isArray(body["update"])) return undefined
   const updates: unknown[] = body["update"]
-  return updates.every(content) ? new Set(updates.map((update) => String((update as { id?: unknown }).id))) : undefined
+  if (!updates.every(content)) return undefined
+  const products = new Set(updates.map((update) => String((update as { id?: unknown }).id)))
+  return { products, emits: new Set(["product.updated"]), emitted: new Set() }
 }
 
 function content(body: unknown): boolean {

@@ -1,5 +1,12 @@
 /** One thing that happened, as endcap reads it: a name, and the fields that its purges are made of. */
-export type Event = { type: string; data: Record<string, string> }
+export type Event = {
+  type: string
+  data: Record<string, string>
+  /** What those who listen to endcap's events are told in the place of this; `null`: nothing. */
+  notice?: Notice | null
+}
+/** An event by the name that the shop knows it by. */
+export type Notice = { event: string; id?: string }
 
 /** Everything may have changed. What cannot be told in detail is told by this: nothing is ever left out. */
 export const EVERYTHING: Event = { type: "endcap.everything", data: {} }
@@ -15,7 +22,7 @@ export class EventSet {
   readonly #events = new Map<string, Event>()
 
   add(event: Event): void {
-    this.#events.set(JSON.stringify([event.type, event.data]), event)
+    this.#events.set(JSON.stringify([event.type, event.data, ...told(event)]), event)
   }
 
   get size(): number {
@@ -59,13 +66,45 @@ export function halves(body: string): string[] {
   return [write(events.slice(0, middle)), write(events.slice(middle))]
 }
 
+/** Events of one type that are told alike: their things, and the ids that are told, each once. */
+type Group = { type: string; data: Map<string, Record<string, string>>; notice?: { event: string; ids: Set<string> } | null }
+/** As it is written. */
+type Written = { type: string; data: Record<string, string>[]; notice?: { event: string; id?: string; ids?: string[] } | null }
+
 function write(events: Event[]): string {
-  const types = new Map<string, Record<string, string>[]>()
-  for (const { type, data } of events) types.set(type, [...(types.get(type) ?? []), data])
-  return JSON.stringify({ events: [...types].map(([type, data]) => ({ type, data })) })
+  const groups = new Map<string, Group>()
+  for (const { type, data, notice } of events) {
+    const key = JSON.stringify([type, ...told({ notice: notice && { event: notice.event } })])
+    const fresh = (): Group => ({ type, data: new Map(), notice: notice && { event: notice.event, ids: new Set() } })
+    const group = groups.get(key) ?? fresh()
+    groups.set(key, group)
+    group.data.set(JSON.stringify(data), data)
+    if (notice?.id !== undefined) group.notice?.ids.add(notice.id)
+  }
+  const written = [...groups.values()].map(({ type, data, notice }): Written => {
+    const event = { type, data: [...data.values()] }
+    if (!notice) return notice === null ? { ...event, notice } : event
+    const [id, ...more] = notice.ids
+    return { ...event, notice: { event: notice.event, ...(more.length > 0 ? { ids: [...notice.ids] } : id === undefined ? {} : { id }) } }
+  })
+  return JSON.stringify({ events: written })
 }
 
+/** Things and told ids may differ in number: what has no partner is told with the last thing, or is not told of. */
 function read(body: string): Event[] {
-  const { events } = JSON.parse(body) as { events: { type: string; data: Record<string, string>[] }[] }
-  return events.flatMap(({ type, data }) => data.map((thing) => ({ type, data: thing })))
+  const { events } = JSON.parse(body) as { events: Written[] }
+  return events.flatMap(({ type, data, notice }) => {
+    const ids = notice?.ids ?? [notice?.id]
+    return Array.from({ length: Math.max(data.length, notice ? ids.length : 0) }, (_, at): Event => {
+      const event = { type, data: data[Math.min(at, data.length - 1)] ?? {} }
+      if (!notice) return notice === null ? { ...event, notice } : event
+      const id = ids[at]
+      return { ...event, notice: at > 0 && id === undefined ? null : { event: notice.event, ...(id === undefined ? {} : { id }) } }
+    })
+  })
+}
+
+/** What is told of an event, for comparing: nothing here means that it is told by its own name. */
+function told({ notice }: { notice?: Notice | null }): unknown[] {
+  return notice === undefined ? [] : [notice]
 }

@@ -8,14 +8,27 @@ export type Options = {
   secret?: string
   /** Names of events that are not sent; a last `*` ends a prefix. Added to those that change no public answer. */
   ignore?: string[]
-  /** Names that are sent although they change no public answer, for those who listen to endcap's events. */
+  /** Names that are sent although they change no public answer, with all their data, for rules of your own. */
   also?: string[]
+  /**
+   * Names of events that change no public answer and that those who listen to endcap's events are told of all the same,
+   * with ids and nothing else; `*` stands for what has no dot. Default: `order.*`; `true`: `customer.*` as well; `false`: none.
+   */
+  feed?: boolean | string[]
   /** `table` keeps what was not delivered in the shop's database, `memory` in the process alone. */
   outbox?: "table" | "memory"
 }
 
 /** Options that were checked. */
-export type Settings = { targets: string[]; key: Buffer; sends: (name: string) => boolean; outbox: "table" | "memory" }
+export type Settings = {
+  targets: string[]
+  key: Buffer
+  /** Is an event of this name sent with what it carries? */
+  sends: (name: string) => boolean
+  /** And if not: with its ids, for those who listen? */
+  tells: (name: string) => boolean
+  outbox: "table" | "memory"
+}
 
 /**
  * What changes no public answer, and would be most of the traffic: carts, orders, payments, customers. What an order
@@ -31,7 +44,7 @@ const TELLING = ["order.return-reason.*"]
 
 /** Checks the options. Throws in words for the owner of the shop. */
 export function settings(options: Options, env: NodeJS.ProcessEnv): Settings {
-  const known = ["url", "secret", "ignore", "also", "outbox"]
+  const known = ["url", "secret", "ignore", "also", "feed", "outbox"]
   const odd = Object.keys(options).filter((name) => !known.includes(name))
   if (odd.length > 0) throw new Error(`there is no option ${odd.join(", ")}; there are ${known.join(", ")}`)
   const urls = options.url ?? env.ENDCAP_WEBHOOK_URL?.split(",").filter((url) => url.trim()) ?? []
@@ -41,9 +54,23 @@ export function settings(options: Options, env: NodeJS.ProcessEnv): Settings {
   if (!secret) throw new Error("secret is missing: the same text as webhook_secret of endcap")
   const outbox = options.outbox ?? "table"
   if (outbox !== "table" && outbox !== "memory") throw new Error('outbox is "table" or "memory"')
+  if (options.feed !== undefined && typeof options.feed !== "boolean" && !Array.isArray(options.feed)) throw new Error('feed is true, false, or a list such as ["order.*"]')
   const silent = matcher([...SILENT, ...(options.ignore ?? [])])
   const telling = matcher([...TELLING, ...(options.also ?? [])])
-  return { targets, key: secretKey(secret), sends: (name) => telling(name) || !silent(name), outbox }
+  const sends = (name: string) => telling(name) || !silent(name)
+  const [ignored, fed] = [matcher(options.ignore ?? []), feed(options.feed)]
+  return { targets, key: secretKey(secret), sends, tells: (name) => fed(name) && !ignored(name), outbox }
+}
+
+/** What has two dots, as `order.order-item.created`, is a row of the database: a dozen for each order. */
+function feed(option: boolean | string[] = ["order.*"]): (name: string) => boolean {
+  const patterns = Array.isArray(option) ? option : option ? ["order.*", "customer.*"] : []
+  const matching = patterns.map((pattern) => new RegExp(`^${pattern.split("*").map(escaped).join("[^.]*")}$`))
+  return (name) => matching.some((pattern) => pattern.test(name))
+}
+
+function escaped(text: string): string {
+  return text.replace(/[.+?^${}()|[\]\\]/g, "\\$&")
 }
 
 function target(text: string): string {

@@ -1,16 +1,21 @@
 import { adminEvents, Written } from "./admin"
-import { asContent } from "./content"
+import { asUpdate } from "./content"
 import { bodies, Event, EVERYTHING, EventSet } from "./events"
 import { Outbox, TargetStatus } from "./outbox"
+import { idOf, odd, things } from "./things"
 
 /** What the reporter needs of the shop around it. */
 export type Shop = {
   /** Is an event of this name sent? */
   sends: (name: string) => boolean
+  /** And if not: are those told of it who listen to endcap's events? */
+  tells: (name: string) => boolean
   /** Replaces rows that nobody sees by what is seen; see `resolve.ts`. */
   resolve: (events: Event[]) => Promise<Event[]>
   /** Makes Medusa's own cache forget what it missed; see `caching.ts`. */
   clear: (events: Event[]) => Promise<void>
+  /** Says something to the owner of the shop, once. */
+  complain: (text: string) => void
   log: { warn(text: string): void }
 }
 
@@ -38,9 +43,15 @@ export class Reporter {
 
   constructor(private readonly shop: Shop, private readonly outbox: Outbox) {}
 
-  /** An event was released. */
-  event(name: string, data: unknown): void {
-    if (this.shop.sends(name)) this.#collect(things(data).map((thing) => asContent({ type: name, data: thing })))
+  /** An event was released, alone or in the group of a workflow. */
+  event(name: string, data: unknown, group?: string): void {
+    if (!this.shop.sends(name)) {
+      if (this.shop.tells(name)) this.#collect(things(data).map((thing) => ({ type: name, data: idOf(name, thing) })))
+      return
+    }
+    const oddity = odd(name, data)
+    if (oddity !== undefined) this.shop.complain(oddity)
+    this.#collect(things(data).map((thing) => asUpdate({ type: name, data: thing }, group)))
   }
 
   /** An admin request begins that may write. Call what is returned when it has ended. */
@@ -50,7 +61,7 @@ export class Reporter {
     return (written) => {
       if (ended) return
       ended = true
-      if (written) this.#collect(adminEvents(written) ?? [EVERYTHING])
+      if (written) this.#finished(written)
       this.#give()
     }
   }
@@ -68,6 +79,14 @@ export class Reporter {
     clearInterval(this.#alive)
     if (this.#hands === 0) await this.outbox.idle()
     await this.outbox.stop()
+  }
+
+  #finished(written: Written): void {
+    const events = adminEvents(written) ?? [EVERYTHING]
+    if (written.status >= 400 && events.length > 0) {
+      this.shop.complain(`${events[0]?.type.replace(/^failed:/, "")} failed with ${written.status}: what it wrote may have been undone half-way, so answers that show what it names are fetched anew`)
+    }
+    this.#collect(events)
   }
 
   #collect(events: Event[]): void {
@@ -126,15 +145,4 @@ export class Reporter {
     }, IDLE_MS)
     this.#quiet.unref()
   }
-}
-
-/** The things that an event is about: an object with ids in it, a bare id, or a list of these. */
-function things(data: unknown): Record<string, string>[] {
-  if (Array.isArray(data)) return data.flatMap(things)
-  if (typeof data === "string" || typeof data === "number") return [{ id: String(data) }]
-  if (typeof data !== "object" || data === null) return [{}]
-  const { id, ...rest } = data as Record<string, unknown>
-  const fields = Object.entries(rest).filter((entry): entry is [string, string] => typeof entry[1] === "string" && entry[1].length <= 256)
-  const ids = (Array.isArray(id) ? id : [id]).filter((one) => typeof one === "string" || typeof one === "number")
-  return ids.length === 0 ? [Object.fromEntries(fields)] : ids.map((one) => ({ ...Object.fromEntries(fields), id: String(one) }))
 }

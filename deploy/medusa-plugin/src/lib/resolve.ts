@@ -1,4 +1,4 @@
-import { Event, EventSet } from "./events"
+import { Event, EventSet, Notice } from "./events"
 
 /** Medusa's `query`, as far as it is used here. */
 export type Query = {
@@ -180,9 +180,17 @@ async function replace(rule: Rule, group: Event[], reader: Reader, complain: (te
   return group.flatMap((one) => {
     const mine = rows.get(one.data["id"] ?? "")
     const seen = mine?.flatMap((row) => rule.read(row, one))
-    if (!seen) return [one]
+    if (!seen) {
+      complain(`${one.type} names a row that is gone, so endcap purges more than it must`)
+      return [one]
+    }
     const set = new EventSet()
     seen.forEach((event) => set.add(event))
-    return set.size <= WIDTH_MAX ? set.take() : [one]
+    return set.size <= WIDTH_MAX ? set.take().map((event, at) => (event === one ? one : { ...event, notice: at === 0 ? notice(one) : null })) : [one]
   })
+}
+
+/** What was looked up is told by its own name, once. */
+function notice({ type, data: { id }, notice }: Event): Notice | null {
+  return notice !== undefined ? notice : { event: type, ...(id === undefined ? {} : { id }) }
 }

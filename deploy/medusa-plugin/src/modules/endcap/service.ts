@@ -10,13 +10,16 @@ import { Written } from "../../lib/admin"
 /** Medusa's container of everything. */
 export type Container = { resolve(name: string, options?: { allowUnregistered?: boolean }): any }
 
+/** An event as the bus hands it to who intercepts. */
+type Released = { name: string; data: unknown; metadata?: { eventGroupId?: string } }
+
 const DOES_NOTHING = () => {}
 
 /** The module: it lives as long as the application does, and never lets an error out into the shop. */
 export default class EndcapService {
   #reporter?: Reporter
   #bus?: { removeInterceptor?(interceptor: unknown): void }
-  readonly #intercept = (event: { name: string; data: unknown }) => this.#reporter?.event(event.name, event.data)
+  readonly #intercept = ({ name, data, metadata }: Released) => this.#reporter?.event(name, data, metadata?.eventGroupId)
 
   readonly __hooks = {
     onApplicationStart: () => this.#start(),
@@ -62,7 +65,7 @@ export default class EndcapService {
 }
 
 async function build(options: Options, container: Container, log: Log): Promise<Reporter> {
-  const { targets, key, sends, outbox } = settings(options, process.env)
+  const { targets, key, sends, tells, outbox } = settings(options, process.env)
   const knex = container.resolve("__pg_connection__") as { raw: Sql }
   const sql: Sql = (statement, values) => knex.raw(statement, values)
   const keeper = new Outbox(targets, await store(outbox, sql, log), (parcel) => deliver(parcel.target, key, parcel.id, parcel.body), log)
@@ -77,7 +80,7 @@ async function build(options: Options, container: Container, log: Log): Promise<
     complaints.add(text)
   }
   return new Reporter(
-    { sends, resolve: (events) => resolve(events, reader, complain), clear: (events) => clear(caching, events), log },
+    { sends, tells, resolve: (events) => resolve(events, reader, complain), clear: (events) => clear(caching, events), complain, log },
     keeper,
   )
 }

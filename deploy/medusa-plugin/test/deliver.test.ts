@@ -8,7 +8,7 @@ import { secretKey, signed } from "../src/lib/sign"
 const KEY = secretKey("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 
 /** What a delivery becomes when endcap answers so. */
-async function answered(status: number, headers: Record<string, string> = {}, text = "{}"): Promise<[Outcome, IncomingHttpHeaders, string]> {
+async function answered(status: number, headers: Record<string, string> = {}, text = '{"purged":1}'): Promise<[Outcome, IncomingHttpHeaders, string]> {
   let seen: [IncomingHttpHeaders, string] = [{}, ""]
   const server = createServer((req, res) => {
     const chunks: Buffer[] = []
@@ -34,14 +34,14 @@ test("a delivery is signed over its body, and taken when endcap says so", async 
   const expected = signed(KEY, "msg_1", Number(headers["webhook-timestamp"]), body)
   assert.equal(headers["webhook-signature"], expected["webhook-signature"])
   // In the journal of a node whose Redis is away; and taken before, when only the answer was lost.
-  for (const [status, text] of [[202, '{"durable":"journal"}'], [204, ""], [409, "{}"]] as const) {
+  for (const [status, text] of [[202, '{"purged":1,"durable":"journal"}'], [200, '{"duplicate":true,"purged":0}'], [409, '{"error":"this delivery was taken before"}']] as const) {
     assert.deepEqual((await answered(status, {}, text))[0], { kind: "taken" }, String(status))
   }
 })
 
 test("each refusal says what to do", async () => {
   const check = async (status: number, headers: Record<string, string>, expected: RegExp, kind: string, after?: number) => {
-    const [outcome] = await answered(status, headers)
+    const [outcome] = await answered(status, headers, '{"error":"why"}')
     assert.equal(outcome.kind, kind)
     assert.match("why" in outcome ? outcome.why : "", expected)
     assert.equal("after" in outcome ? outcome.after : undefined, after)
@@ -51,19 +51,40 @@ test("each refusal says what to do", async () => {
   await check(503, { "retry-after": "soon" }, /Redis/, "later")
   await check(401, {}, /secret .* webhook_secret/, "later")
   await check(401, { date: new Date(Date.now() - 600_000).toUTCString() }, /clock .* 600 s|clock .* 599 s|clock .* 601 s/, "later")
-  await check(404, {}, /hooks/, "later")
-  await check(302, { location: "/login" }, /answers 302/, "later")
-  await check(500, {}, /answers 500/, "later")
+  await check(404, {}, /ends in \/hooks/, "later")
+  await check(500, {}, /answers 500: its log/, "later")
   await check(400, {}, /one version/, "refused")
   await check(413, {}, /^$/, "large")
 })
 
+test("nobody but endcap takes a delivery or refuses it, whatever it answers", async () => {
+  const check = async (status: number, text: string, expected: RegExp) => {
+    const [outcome] = await answered(status, { "retry-after": "1" }, text)
+    assert.equal(outcome.kind, "later", `${status} ${text}`)
+    assert.match((outcome as { why: string }).why, expected)
+  }
+  const page = "<!doctype html><title>Welcome</title>"
+  const medusa = '{"type":"not_found","message":"no such route"}'
+  for (const text of [page, "", "null", "[]", "1", '{"ok":true}', '{"purged":"all"}', medusa, '{"error":"Not Found","statusCode":404}']) {
+    for (const status of [200, 204, 302, 400, 401, 404, 409]) await check(status, status === 204 ? "" : text, /not as endcap does: url must be endcap's ops address/)
+    for (const status of [500, 502, 503]) await check(status, text, /not as endcap does: something between here and endcap fails/)
+  }
+})
+
+test("an endcap that knows less than the plugin says so, and a project's own events it need not know", async () => {
+  const unknown = (...names: string[]) => JSON.stringify({ purged: 1, unknown: names, incomplete: [] })
+  const [outcome] = await answered(202, {}, unknown("erp.synced", "endcap.product-listing"))
+  assert.equal(outcome.kind, "unknown")
+  assert.match((outcome as { why: string }).why, /does not know endcap.product-listing: has it preset = "medusa"/)
+  assert.deepEqual((await answered(202, {}, unknown("erp.synced")))[0], { kind: "taken" })
+})
+
 test("an event without an id is said, whether the rest was taken or not", async () => {
   const text = JSON.stringify({ purged: 1, incomplete: [{ event: "product.updated", lacking: "id" }, { event: "product.updated", lacking: "id" }] })
-  const why = "cannot tell what was changed by product.updated (no id): answers that show it stay until they are old"
-  assert.deepEqual((await answered(200, {}, text))[0], { kind: "taken", but: why })
+  const why = "cannot tell what was changed by product.updated (no id)"
+  assert.deepEqual((await answered(200, {}, text))[0], { kind: "taken", but: `${why}: answers that show it stay until they are old` })
   assert.deepEqual((await answered(400, {}, text))[0], { kind: "refused", why })
-  for (const other of ["", "null", "[]", '{"incomplete":[]}']) assert.deepEqual((await answered(200, {}, other))[0], { kind: "taken" }, other)
+  assert.deepEqual((await answered(200, {}, '{"purged":0,"incomplete":[]}'))[0], { kind: "taken" })
 })
 
 test("nobody there is said in words", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { mock, test } from "node:test"
 import { Outcome } from "../src/lib/deliver"
-import { bodies } from "../src/lib/events"
+import { bodies, everything } from "../src/lib/events"
 import { Outbox, PARCELS_MAX } from "../src/lib/outbox"
 import { MemoryStore, Parcel, Store } from "../src/lib/store"
 
@@ -128,13 +128,35 @@ staged("a target that fails is probed with one delivery, and nothing waits behin
   assert.equal((await stage.answer(TAKEN)).body, "x")
 })
 
-staged("what is too large goes in halves, and what is refused is not sent again", async (stage) => {
-  await stage.outbox.add(bodies([{ type: "a", data: { id: "1" } }, { type: "a", data: { id: "2" } }]))
+staged("what is too large goes in halves, and one thing that is too large empties the cache", async (stage) => {
+  const [body] = bodies([{ type: "a", data: { id: "1" } }, { type: "a", data: { id: "2" } }])
+  await stage.outbox.add([body!])
   await stage.answer({ kind: "large" })
-  const parts = [await stage.answer(TAKEN), await stage.answer({ kind: "refused", why: "does not understand" })]
+  const parts = [await stage.answer(TAKEN), await stage.answer({ kind: "large" })]
   assert.deepEqual(parts.map((part) => JSON.parse(part.body).events[0].data[0].id).sort(), ["1", "2"])
+  assert.equal((await stage.answer(TAKEN)).body, everything())
   assert.deepEqual(await stage.pending(), [0])
-  assert.match(stage.lines.join(), /error .*does not understand/)
+  assert.match(stage.lines.join(), /error .* raise body_max .* emptied instead/)
+})
+
+staged("what endcap does not understand empties its cache, and that is sent until it is taken", async (stage) => {
+  for (const outcome of [{ kind: "refused", why: "does not understand" }, { kind: "unknown", why: "does not know endcap.new" }] as const) {
+    await stage.outbox.add(["x", "y"])
+    await stage.answer(outcome)
+    await stage.answer(outcome)
+    assert.deepEqual([(await stage.answer(TAKEN)).body, (await stage.answer(TAKEN)).body], [everything(), everything()])
+    assert.deepEqual(await stage.pending(), [0])
+    assert.equal(stage.lines.length, 1, "said once")
+    assert.match(stage.lines.splice(0).join(), new RegExp(`error .*${outcome.why}.*emptied instead`))
+  }
+  await stage.outbox.add([everything()])
+  await stage.answer({ kind: "refused", why: "does not understand" })
+  assert.deepEqual(await stage.pending(), [1])
+  await stage.pass(200)
+  // One that has rules of its own and none for this cannot be told.
+  await stage.answer({ kind: "unknown", why: "does not know endcap.everything" })
+  assert.deepEqual(await stage.pending(), [0])
+  assert.match(stage.lines.at(-1)!, /by age alone/)
 })
 
 staged("beyond its bound the outbox says everything in one delivery", async (stage) => {
@@ -148,10 +170,10 @@ staged("beyond its bound the outbox says everything in one delivery", async (sta
 })
 
 staged("a process that dies with work in hand leaves a parcel that says everything", async (stage) => {
-  await stage.outbox.alive()
+  await stage.outbox.deadMan.arm()
   assert.deepEqual(await stage.pending(), [0], "it is not counted")
   await stage.pass(29_999)
-  await stage.outbox.alive()
+  await stage.outbox.deadMan.arm()
   const heir = new Outbox([A], stage.store, async (parcel) => (stage.sent.push({ parcel, answer: () => {} }), TAKEN), stage.log)
   await stage.pass(29_999)
   heir.start()
@@ -163,13 +185,62 @@ staged("a process that dies with work in hand leaves a parcel that says everythi
 })
 
 staged("a process that is done calls its dead man's parcel off", async (stage) => {
-  await stage.outbox.alive()
-  await stage.outbox.idle()
+  await stage.outbox.deadMan.arm()
+  await stage.outbox.deadMan.disarm()
   await stage.pass(60_000)
   stage.outbox.start()
   await stage.settle()
   assert.equal(stage.sent.length, 0)
 })
+
+staged("a dead man's parcel that was taken while its process lives stands in for no later one", async (stage) => {
+  await stage.outbox.deadMan.arm()
+  await stage.pass(30_000)
+  stage.outbox.start()
+  const first = await stage.answer(TAKEN)
+  await stage.outbox.deadMan.arm()
+  await stage.pass(30_000)
+  // endcap would take the same id for a retry of what it has done.
+  assert.notEqual((await stage.answer(TAKEN)).id, first.id)
+  assert.equal(stage.sent.length, 0)
+})
+
+staged(
+  "a dead man's parcel that is called off and put down again lies there, however slow the store",
+  async (stage) => {
+    const slow = stage.store as SlowStore
+    const armed = stage.outbox.deadMan.arm()
+    const done = stage.outbox.deadMan.disarm()
+    const again = stage.outbox.deadMan.arm()
+    await slow.go(stage)
+    await Promise.all([armed, done, again])
+    assert.equal(await slow.count(A, "-"), 1)
+    const off = stage.outbox.deadMan.disarm()
+    await slow.go(stage)
+    await off
+    assert.equal(await slow.count(A, "-"), 0)
+  },
+  () => new Stage([A], new SlowStore()),
+)
+
+/** Does what it is asked to when it is let go, the last first. */
+class SlowStore extends MemoryStore {
+  readonly #held: (() => void)[] = []
+
+  override async put(parcels: Parcel[], delayMs: number): Promise<void> {
+    await new Promise<void>((go) => this.#held.push(go))
+    await super.put(parcels, delayMs)
+  }
+
+  override async drop(ids: string[]): Promise<void> {
+    await new Promise<void>((go) => this.#held.push(go))
+    await super.drop(ids)
+  }
+
+  async go(stage: Stage): Promise<void> {
+    for (await stage.settle(); this.#held.length > 0; await stage.settle()) this.#held.pop()!()
+  }
+}
 
 staged("another process sends what one left behind, once its lease is over", async (stage) => {
   await stage.outbox.add(["x"])

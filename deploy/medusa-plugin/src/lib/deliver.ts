@@ -4,6 +4,8 @@ import { signed } from "./sign"
 export type Outcome =
   /** endcap has it: in its log, or safe in its journal. `but` is what it could not make out of it. */
   | { kind: "taken"; but?: string }
+  /** endcap has it, and knows what some of it is called as little as an older one does. */
+  | { kind: "unknown"; why: string }
   /** Too large as it is. */
   | { kind: "large" }
   /** It will never be taken: sending it again helps nobody. */
@@ -31,36 +33,63 @@ export async function deliver(target: string, key: Buffer, id: string, body: str
     return { kind: "later", why: `cannot be reached (${reason(error)}): is endcap running, and is this its ops address?` }
   }
   const { status } = response
-  // 409 is for a delivery that was taken before: our retry was signed in the same second as the first attempt.
-  const but = vague(text)
-  if ((status >= 200 && status < 300) || status === 409) return { kind: "taken", ...(but ? { but } : {}) }
+  // Too large for endcap, or for a proxy in between.
+  if (status === 413) return { kind: "large" }
+  const after = retryAfter(response)
+  const answer = read(text)
+  if (!answer) return { kind: "later", why: stranger(status), after }
+  const vague = lacking(answer)
+  if (answer.purged !== undefined && status < 300) {
+    const strange = (answer.unknown ?? []).filter((name) => name.startsWith("endcap."))
+    if (strange.length > 0) return { kind: "unknown", why: `does not know ${some(strange)}: has it preset = "medusa", and is it as new as this plugin?` }
+    return { kind: "taken", ...(vague ? { but: `${vague}: answers that show it stay until they are old` } : {}) }
+  }
   switch (status) {
     case 400:
-      return { kind: "refused", why: but ?? `does not understand a delivery (${text.slice(0, 500)}): are endcap and this plugin of one version?` }
+      return { kind: "refused", why: vague ?? `does not understand a delivery (${text.slice(0, 500)}): are endcap and this plugin of one version?` }
     case 401:
       return { kind: "later", why: `does not accept our signature: ${skew(response, now())}` }
     case 404:
       return { kind: "later", why: `knows no such webhook: the URL ends in /hooks/ and the name of a [hooks] section, "default" for webhook_secret` }
-    case 413:
-      return { kind: "large" }
+    // It was taken before: our retry was signed in the same second as the first attempt.
+    case 409:
+      return { kind: "taken" }
     case 503:
-      return { kind: "later", why: "cannot keep purges safe right now (its Redis is out of reach)", after: retryAfter(response) }
+      return { kind: "later", why: "cannot keep purges safe right now (its Redis is out of reach)", after }
     default:
-      return { kind: "later", why: `answers ${status}: is this endcap's ops address?`, after: retryAfter(response) }
+      return { kind: "later", why: `answers ${status}: its log says why`, after }
   }
 }
 
-/** What endcap says of events in whose data it found no id to purge by. */
-function vague(text: string): string | undefined {
-  let answer: { incomplete?: { event: string; lacking: string }[] } | null
+/** What endcap answers: how much it purged, or what is wrong and nothing else. */
+type Answer = { purged?: number; error?: string; unknown?: string[]; incomplete?: { event: string; lacking: string }[] }
+
+/** The answer, if it is endcap's: a page that is there for every address says 200 too. */
+function read(text: string): Answer | undefined {
+  let answer: Answer | null
   try {
     answer = JSON.parse(text)
   } catch {
     return undefined
   }
-  const events = (answer?.incomplete ?? []).map(({ event, lacking }) => `${event} (no ${lacking})`)
-  if (events.length === 0) return undefined
-  return `cannot tell what was changed by ${[...new Set(events)].slice(0, 5).join(", ")}: answers that show it stay until they are old`
+  if (typeof answer !== "object" || answer === null) return undefined
+  const isError = typeof answer.error === "string" && Object.keys(answer).length === 1
+  return typeof answer.purged === "number" || isError ? answer : undefined
+}
+
+function stranger(status: number): string {
+  if (status >= 500) return `answers ${status}, and not as endcap does: something between here and endcap fails, or this is not its ops address`
+  return `answers ${status}, and not as endcap does: url must be endcap's ops address; its public one hands everything on to the shop`
+}
+
+/** What endcap says of events in whose data it found no id to purge by. */
+function lacking({ incomplete = [] }: Answer): string | undefined {
+  const events = incomplete.map(({ event, lacking }) => `${event} (no ${lacking})`)
+  return events.length === 0 ? undefined : `cannot tell what was changed by ${some(events)}`
+}
+
+function some(names: string[]): string {
+  return [...new Set(names)].slice(0, 5).join(", ")
 }
 
 /** Most that a `Retry-After` is believed. */

@@ -11,6 +11,9 @@ export type Notice = { event: string; id?: string }
 /** Everything may have changed. What cannot be told in detail is told by this: nothing is ever left out. */
 export const EVERYTHING: Event = { type: "endcap.everything", data: {} }
 
+/** A delivery of that alone. */
+export const everything = (): string => write([EVERYTHING])
+
 /** Largest body of a delivery, in bytes; endcap takes 256 KiB unless told otherwise. */
 export const BODY_BYTES_MAX = 128 * 1024
 

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto"
+import { DEAD, DeadMan } from "./deadman"
 import { Outcome } from "./deliver"
-import { bodies, EVERYTHING, halves } from "./events"
+import { everything, halves } from "./events"
 import { MemoryStore, Parcel, Store } from "./store"
 
 export type Log = { info(text: string): void; warn(text: string): void; error(text: string): void }
@@ -15,9 +16,6 @@ const LEASE_MS = 30_000
 const POLL_MS = 5_000
 /** The shortest and the longest pause after a failure. */
 const PAUSE_MS = [200, 30_000] as const
-/** A dead man's parcel is due after this time, unless it is put off or called off. */
-const DEAD_MS = 30_000
-const DEAD = "dead-man:"
 
 /** One endcap, as this process sees it. */
 type Target = {
@@ -33,6 +31,8 @@ type Target = {
   timer?: NodeJS.Timeout
   /** Why the last delivery failed. */
   problem?: string
+  /** What it last did not understand, so that it is said once. */
+  refusal?: string
   /** Deliveries that it took. */
   taken: number
 }
@@ -42,15 +42,11 @@ export type TargetStatus = { url: string; pending: number; problem?: string; tak
 /**
  * Keeps parcels until endcap has them. A target that fails rests for a while that doubles, with jitter; order does not
  * matter, so nothing waits behind a parcel that fails.
- *
- * The *dead man's parcel* covers what is not in the store yet: while this process has work in hand, the store holds a
- * parcel that says "everything", due in half a minute, and this process keeps putting it off. When the process dies,
- * nobody does.
  */
 export class Outbox {
+  readonly deadMan: DeadMan
   readonly #targets: Target[]
   readonly #memory = new MemoryStore()
-  readonly #self = DEAD + randomUUID()
   readonly #attempts = new Set<Promise<void>>()
   #poll?: NodeJS.Timeout
   #stopped = false
@@ -65,6 +61,7 @@ export class Outbox {
     private readonly random: () => number = Math.random,
   ) {
     this.#targets = targets.map((url) => ({ url, sends: 0, again: false, failures: 0, rests: false, taken: 0 }))
+    this.deadMan = new DeadMan(targets, store, (error) => this.#lost(error))
   }
 
   /** Begins to look for parcels of other processes, and of those that died. */
@@ -89,18 +86,6 @@ export class Outbox {
       await this.#keep(texts.map((body) => ({ id: `msg_${randomUUID()}`, target: target.url, body })))
       void this.#bound(target).then(() => this.#pump(target))
     }
-  }
-
-  /** Puts the dead man's parcels off by half a minute. */
-  async alive(): Promise<void> {
-    const body = bodies([EVERYTHING]).join()
-    const parcels = this.#targets.map((target, at) => ({ id: `${this.#self}:${at}`, target: target.url, body }))
-    await this.store.put(parcels, DEAD_MS).catch((error) => this.#lost(error))
-  }
-
-  /** Calls the dead man's parcels off: all that was in hand is kept. */
-  async idle(): Promise<void> {
-    await this.store.drop(this.#targets.map((_, at) => `${this.#self}:${at}`)).catch((error) => this.#lost(error))
   }
 
   async status(): Promise<TargetStatus[]> {
@@ -137,7 +122,7 @@ export class Outbox {
       const count = await store.count(target.url, DEAD).catch(() => 0)
       if (count <= PARCELS_MAX) continue
       this.log.warn(`endcap: more than ${PARCELS_MAX} deliveries wait for ${target.url}; they are folded into one that empties its cache`)
-      const parcel = { id: `msg_${randomUUID()}`, target: target.url, body: bodies([EVERYTHING]).join() }
+      const parcel = { id: `msg_${randomUUID()}`, target: target.url, body: everything() }
       await store.fold(parcel, DEAD).catch((error) => this.#lost(error))
     }
   }
@@ -173,6 +158,9 @@ export class Outbox {
   }
 
   async #settle(target: Target, store: Store, parcel: Parcel, outcome: Outcome): Promise<void> {
+    // Nothing is wider than everything: that is sent until it is taken.
+    const isRefused = outcome.kind === "refused" || outcome.kind === "large"
+    if (isRefused && parcel.body === everything()) outcome = { kind: "later", why: "refuses even the delivery that empties its cache: are endcap and this plugin of one version?" }
     if (outcome.kind === "later") {
       const pause = this.#rest(target, outcome)
       return store.release(parcel.id, pause)
@@ -184,13 +172,21 @@ export class Outbox {
       target.taken += 1
       if (outcome.but) this.log.warn(`endcap: ${target.url} ${outcome.but}`)
     }
-    const parts = outcome.kind === "large" ? halves(parcel.body) : []
-    if (outcome.kind === "refused") this.log.error(`endcap: ${target.url} ${outcome.why}`)
-    if (outcome.kind === "large" && parts.length === 0) {
-      this.log.error(`endcap: ${target.url} refuses a delivery of a single event for its size: raise body_max of its [hooks] section`)
-    }
-    await this.#keep(parts.map((body) => ({ id: `msg_${randomUUID()}`, target: target.url, body })))
+    await this.#keep(this.#instead(target, parcel, outcome).map((body) => ({ id: `msg_${randomUUID()}`, target: target.url, body })))
     await store.drop([parcel.id])
+  }
+
+  /** What goes in the place of a parcel that is done with, or in part. What cannot be told in detail empties the cache. */
+  #instead(target: Target, parcel: Parcel, outcome: Exclude<Outcome, { kind: "later" }>): string[] {
+    if (outcome.kind === "taken") return []
+    const parts = outcome.kind === "large" ? halves(parcel.body) : []
+    if (parts.length > 0) return parts
+    const why = outcome.kind === "large" ? "refuses a delivery of a single event for its size: raise body_max of its [hooks] section" : outcome.why
+    const isLast = parcel.body === everything()
+    const end = isLast ? "Its cache learns of changes by age alone" : "Its cache is emptied instead"
+    if (target.refusal !== why) this.log.error(`endcap: ${target.url} ${why}. ${end}`)
+    target.refusal = why
+    return isLast ? [] : [everything()]
   }
 
   #rest(target: Target, { why, after }: { why: string; after?: number }): number {

@@ -77,7 +77,7 @@ export class Reporter {
     if (this.#window !== undefined) await this.#flush()
     clearTimeout(this.#quiet)
     clearInterval(this.#alive)
-    if (this.#hands === 0) await this.outbox.idle()
+    if (this.#hands === 0) await this.outbox.deadMan.disarm()
     await this.outbox.stop()
   }
 
@@ -129,8 +129,8 @@ export class Reporter {
     clearTimeout(this.#quiet)
     this.#quiet = undefined
     if (this.#alive !== undefined) return
-    void this.outbox.alive()
-    this.#alive = setInterval(() => void this.outbox.alive(), ALIVE_MS)
+    void this.outbox.deadMan.arm()
+    this.#alive = setInterval(() => void this.outbox.deadMan.arm(), ALIVE_MS)
     this.#alive.unref()
   }
 
@@ -141,7 +141,7 @@ export class Reporter {
     this.#quiet = setTimeout(() => {
       clearInterval(this.#alive)
       this.#alive = undefined
-      void this.outbox.idle()
+      void this.outbox.deadMan.disarm()
     }, IDLE_MS)
     this.#quiet.unref()
   }

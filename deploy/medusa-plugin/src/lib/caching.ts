@@ -8,6 +8,8 @@ export type Caching = { clear(what: { tags: string[] }): Promise<void> }
  * What endcap refills after its purge would come from there.
  */
 const SILENT = [
+  // By the clock.
+  /^pricing\.price-list\.updated$/,
   /^POST:\/admin\/price-lists\/:id$/,
   /^POST:\/admin\/product-categories\/:id\/products$/,
   /^POST:\/admin\/products\/:id\/variants\/:id\/images\/batch$/,

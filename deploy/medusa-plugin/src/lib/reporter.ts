@@ -66,6 +66,13 @@ export class Reporter {
     }
   }
 
+  /** Tells of events that were collected elsewhere. Resolves when what is to be said of them is kept. */
+  async tell(events: Event[]): Promise<void> {
+    const seen = await this.#ask(this.shop.resolve(events), events)
+    await this.#ask(this.shop.clear(events), undefined)
+    await this.outbox.add(bodies(seen))
+  }
+
   async status(): Promise<Status> {
     const targets = await this.outbox.status()
     return { idle: this.#hands === 0 && targets.every((target) => target.pending === 0), targets }
@@ -105,9 +112,7 @@ export class Reporter {
     this.#window = undefined
     const events = this.#set.take()
     try {
-      const seen = await this.#ask(this.shop.resolve(events), events)
-      await this.#ask(this.shop.clear(events), undefined)
-      await this.outbox.add(bodies(seen))
+      await this.tell(events)
     } catch (error) {
       this.shop.log.warn(`endcap: what changed could not be told, so its cache is emptied: ${error}`)
       await this.outbox.add(bodies([EVERYTHING])).catch(() => undefined)

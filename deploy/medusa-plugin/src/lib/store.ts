@@ -7,8 +7,8 @@ export interface Store {
   put(parcels: Parcel[], delayMs: number): Promise<void>
   /** Takes up to `most` that are due, the longest due first. Nobody else gets them for `leaseMs`. */
   claim(target: string, most: number, leaseMs: number): Promise<Parcel[]>
-  /** Gives one back, due after `delayMs`. */
-  release(id: string, delayMs: number): Promise<void>
+  /** Gives one back, due after `delayMs`; as a new one where it has a new body. */
+  release(id: string, delayMs: number, body?: string): Promise<void>
   /** Forgets them: they were taken, or called off. */
   drop(ids: string[]): Promise<void>
   /** Forgets all of a target but those whose id begins so, and keeps this one instead. */
@@ -24,7 +24,8 @@ export class MemoryStore implements Store {
   constructor(private readonly now: () => number = Date.now) {}
 
   async put(parcels: Parcel[], delayMs: number): Promise<void> {
-    for (const parcel of parcels) this.#rows.set(parcel.id, { parcel, due: this.now() + delayMs })
+    const due = this.now() + delayMs
+    for (const parcel of parcels) this.#rows.set(parcel.id, { parcel: this.#rows.get(parcel.id)?.parcel ?? parcel, due })
   }
 
   async claim(target: string, most: number, leaseMs: number): Promise<Parcel[]> {
@@ -35,9 +36,9 @@ export class MemoryStore implements Store {
     return taken.map((row) => row.parcel)
   }
 
-  async release(id: string, delayMs: number): Promise<void> {
+  async release(id: string, delayMs: number, body?: string): Promise<void> {
     const row = this.#rows.get(id)
-    if (row) row.due = this.now() + delayMs
+    if (row) this.#rows.set(id, { parcel: { ...row.parcel, body: body ?? row.parcel.body }, due: this.now() + delayMs })
   }
 
   async drop(ids: string[]): Promise<void> {
@@ -93,8 +94,10 @@ export class TableStore implements Store {
     return rows as Parcel[]
   }
 
-  async release(id: string, delayMs: number): Promise<void> {
-    await this.sql("update endcap_outbox set due_at = now() + ? * interval '1 ms' where id = ?", [delayMs, id])
+  async release(id: string, delayMs: number, body?: string): Promise<void> {
+    const anew = body === undefined ? "" : ", body = ?, created_at = now()"
+    const values = body === undefined ? [delayMs, id] : [delayMs, body, id]
+    await this.sql(`update endcap_outbox set due_at = now() + ? * interval '1 ms'${anew} where id = ?`, values)
   }
 
   async drop(ids: string[]): Promise<void> {

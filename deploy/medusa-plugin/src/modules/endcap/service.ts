@@ -5,6 +5,7 @@ import { Log, Outbox } from "../../lib/outbox"
 import { Reporter, Status } from "../../lib/reporter"
 import { resolve, Row, Tables } from "../../lib/resolve"
 import { MemoryStore, Sql, Store, TableStore } from "../../lib/store"
+import { lookAtLists, PriceClock } from "../../lib/windows"
 import { Written } from "../../lib/admin"
 
 /** Medusa's container of everything. */
@@ -18,6 +19,7 @@ const DOES_NOTHING = () => {}
 /** The module: it lives as long as the application does, and never lets an error out into the shop. */
 export default class EndcapService {
   #reporter?: Reporter
+  #clock?: PriceClock
   #bus?: { removeInterceptor?(interceptor: unknown): void }
   readonly #intercept = ({ name, data, metadata }: Released) => this.#reporter?.event(name, data, metadata?.eventGroupId)
 
@@ -48,10 +50,13 @@ export default class EndcapService {
     const { container } = require("@medusajs/framework") as { container: Container }
     const log = container.resolve("logger") as Log
     try {
-      this.#reporter = await build(this.#options, container, log)
+      const { reporter, clock } = await build(this.#options, container, log)
+      this.#reporter = reporter
+      this.#clock = clock
       this.#bus = container.resolve("event_bus")
       // Called when a workflow has committed, in the process that did, before any queue; subscribers come later.
       ;(this.#bus as any).addInterceptor(this.#intercept)
+      clock.start()
     } catch (error) {
       log.error(`endcap: the plugin is off, and caches learn of changes by age alone: ${error instanceof Error ? error.message : error}`)
     }
@@ -59,16 +64,18 @@ export default class EndcapService {
 
   async #stop(): Promise<void> {
     this.#bus?.removeInterceptor?.(this.#intercept)
+    await this.#clock?.stop()
     await this.#reporter?.stop()
     this.#reporter = undefined
   }
 }
 
-async function build(options: Options, container: Container, log: Log): Promise<Reporter> {
+async function build(options: Options, container: Container, log: Log): Promise<{ reporter: Reporter; clock: PriceClock }> {
   const { targets, key, sends, tells, outbox } = settings(options, process.env)
   const knex = container.resolve("__pg_connection__") as { raw: Sql }
   const sql: Sql = (statement, values) => knex.raw(statement, values)
-  const keeper = new Outbox(targets, await store(outbox, sql, log), (parcel) => deliver(parcel.target, key, parcel.id, parcel.body), log)
+  const kept = await store(outbox, sql, log)
+  const keeper = new Outbox(targets, kept, (parcel) => deliver(parcel.target, key, parcel.id, parcel.body), log)
   keeper.start()
   const table = async ({ table, id, select }: Tables, ids: string[]) =>
     (await sql(`select ${id} as id, ${select} from ${table} where ${id} = any(?)`, [ids])).rows as Row[]
@@ -79,10 +86,12 @@ async function build(options: Options, container: Container, log: Log): Promise<
     if (complaints.size < 100 && !complaints.has(text)) log.warn(`endcap: ${text}`)
     complaints.add(text)
   }
-  return new Reporter(
+  const reporter = new Reporter(
     { sends, tells, resolve: (events) => resolve(events, reader, complain), clear: (events) => clear(caching, events), complain, log },
     keeper,
   )
+  const clock = new PriceClock(kept, (from) => lookAtLists(sql, from), (events) => reporter.tell(events), complain)
+  return { reporter, clock }
 }
 
 async function store(kind: "table" | "memory", sql: Sql, log: Log): Promise<Store> {

@@ -105,6 +105,7 @@ test("options are completed, and what is wrong with them is said", () => {
     [{ url: "http://a", secret: SECRET, urls: [] }, /no option urls/],
     [{ url: "http://a", secret: SECRET, outbox: "disk" }, /table/],
     [{ url: "http://a", secret: SECRET, feed: "order.*" }, /feed/],
+    [{ url: "http://a", secret: SECRET, stockInLists: "never" }, /"exact" or "age"/],
   ]
   for (const [options, text] of wrong) assert.throws(() => read(options), text)
 })

@@ -2,10 +2,17 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 import { clear } from "../src/lib/caching"
 import { Event } from "../src/lib/events"
-import { Reader, resolve, Row } from "../src/lib/resolve"
+import { Reader, resolve } from "../src/lib/resolve"
+import { Row, rules } from "../src/lib/rules"
+
+const EXACT = rules("exact")
 
 /** Resolves against rows by entity or table. */
 async function seen(rows: Record<string, Row[]>, ...events: [string, string][]): Promise<[Event[], string[]]> {
+  return resolved(EXACT, rows, ...events)
+}
+
+async function resolved(rules: typeof EXACT, rows: Record<string, Row[]>, ...events: [string, string][]): Promise<[Event[], string[]]> {
   const complaints: string[] = []
   const find = (name: string, ids: string[]) => {
     const found = rows[name]
@@ -17,7 +24,7 @@ async function seen(rows: Record<string, Row[]>, ...events: [string, string][]):
     table: async ({ table, id }, ids) => find(id === "p.price_list_id" ? "price_list" : table.split(" ")[0]!, ids),
   }
   const told = events.map(([type, id]) => ({ type, data: { id } }))
-  return [await resolve(told, reader, (text) => complaints.push(text)), complaints]
+  return [await resolve(told, rules, reader, (text) => complaints.push(text)), complaints]
 }
 
 const said = (events: Event[]) => events.map(({ type, data }) => `${type} ${Object.values(data).join()}`)
@@ -87,10 +94,35 @@ test("what was looked up is told by the name that the shop knows it by, once", a
   assert.deepEqual(asItIs, [{ type: "region.updated", data: { id: "reg_1" } }])
 })
 
+test("where lists may show stock as old as they are, it is told with the page that is to be exact", async () => {
+  const variant = { id: "variant_1", product: { id: "prod_1", handle: "mug" } }
+  const rows: Record<string, Row[]> = {
+    inventory_level: [{ id: "ilev_1", inventory_item: { variants: [variant, { id: "variant_2", product: null }] } }],
+    reservation: [{ id: "resitem_1", inventory_item: { variants: variant } }],
+    inventory_item: [{ id: "iitem_1", variants: [variant] }],
+    product_variant_inventory_item: [{ id: "pvitem_1", variant_id: "variant_1", variant: [variant] }, { id: "pvitem_2", variant_id: "variant_2" }],
+  }
+  const details = { type: "endcap.stock-details", data: { id: "variant_1", product: "prod_1", handle: "mug" } }
+  const age = rules("age")
+  const check = async (type: string, id: string, ...expected: Event[]) => {
+    const [events] = await resolved(age, rows, [type, id])
+    assert.deepEqual(events.map(({ type, data }) => ({ type, data })), expected, type)
+  }
+  // Where the page is not known, all that shows the variant.
+  await check("inventory-level.updated", "ilev_1", details, { type: "endcap.stock", data: { id: "variant_2" } })
+  await check("reservation-item.created", "resitem_1", details)
+  await check("inventory-item.deleted", "iitem_1", details)
+  await check("LinkProductVariantInventoryItem.attached", "pvitem_1", details)
+  await check("LinkProductVariantInventoryItem.attached", "pvitem_2", { type: "endcap.stock", data: { id: "variant_2" } })
+  // Nothing is asked of the shop that nobody needs.
+  const fields = (rules: typeof EXACT) => rules.flatMap(({ from }) => ("fields" in from ? from.fields : [])).filter((field) => field.includes("handle"))
+  assert.deepEqual([fields(EXACT).length, fields(age).length], [0, 4])
+})
+
 test("a row that is gone or cannot be read goes as it is: wider, never narrower", async () => {
   const [gone, lines] = await seen({ price: [] }, ["pricing.price.updated", "price_9"])
   assert.deepEqual(said(gone), ["pricing.price.updated price_9"])
-  assert.deepEqual(lines, ["pricing.price.updated names a row that is gone, so endcap purges more than it must"])
+  assert.deepEqual(lines, ["pricing.price.updated is about what is not there, or not any more, so endcap purges more than it must"])
   const [events, complaints] = await seen({}, ["pricing.price.updated", "price_9"])
   assert.deepEqual(said(events), ["pricing.price.updated price_9"])
   assert.match(complaints.join(), /cannot be read.*no price/)

@@ -15,6 +15,8 @@ export type Options = {
    * with ids and nothing else; `*` stands for what has no dot. Default: `order.*`; `true`: `customer.*` as well; `false`: none.
    */
   feed?: boolean | string[]
+  /** How exact stock is in lists of products: `exact`, or `age`: as old as lists may be. On a product's own page it is exact. */
+  stockInLists?: "exact" | "age"
   /** `table` keeps what was not delivered in the shop's database, `memory` in the process alone. */
   outbox?: "table" | "memory"
 }
@@ -27,6 +29,7 @@ export type Settings = {
   sends: (name: string) => boolean
   /** And if not: with its ids, for those who listen? */
   tells: (name: string) => boolean
+  stockInLists: "exact" | "age"
   outbox: "table" | "memory"
 }
 
@@ -44,7 +47,7 @@ const TELLING = ["order.return-reason.*"]
 
 /** Checks the options. Throws in words for the owner of the shop. */
 export function settings(options: Options, env: NodeJS.ProcessEnv): Settings {
-  const known = ["url", "secret", "ignore", "also", "feed", "outbox"]
+  const known = ["url", "secret", "ignore", "also", "feed", "stockInLists", "outbox"]
   const odd = Object.keys(options).filter((name) => !known.includes(name))
   if (odd.length > 0) throw new Error(`there is no option ${odd.join(", ")}; there are ${known.join(", ")}`)
   const urls = options.url ?? env.ENDCAP_WEBHOOK_URL?.split(",").filter((url) => url.trim()) ?? []
@@ -54,12 +57,14 @@ export function settings(options: Options, env: NodeJS.ProcessEnv): Settings {
   if (!secret) throw new Error("secret is missing: the same text as webhook_secret of endcap")
   const outbox = options.outbox ?? "table"
   if (outbox !== "table" && outbox !== "memory") throw new Error('outbox is "table" or "memory"')
+  const stockInLists = options.stockInLists ?? "exact"
+  if (stockInLists !== "exact" && stockInLists !== "age") throw new Error('stockInLists is "exact" or "age"')
   if (options.feed !== undefined && typeof options.feed !== "boolean" && !Array.isArray(options.feed)) throw new Error('feed is true, false, or a list such as ["order.*"]')
   const silent = matcher([...SILENT, ...(options.ignore ?? [])])
   const telling = matcher([...TELLING, ...(options.also ?? [])])
   const sends = (name: string) => telling(name) || !silent(name)
   const [ignored, fed] = [matcher(options.ignore ?? []), feed(options.feed)]
-  return { targets, key: secretKey(secret), sends, tells: (name) => fed(name) && !ignored(name), outbox }
+  return { targets, key: secretKey(secret), sends, tells: (name) => fed(name) && !ignored(name), stockInLists, outbox }
 }
 
 /** What has two dots, as `order.order-item.created`, is a row of the database: a dozen for each order. */

@@ -3,7 +3,8 @@ import { deliver } from "../../lib/deliver"
 import { Options, settings } from "../../lib/options"
 import { Log, Outbox } from "../../lib/outbox"
 import { Reporter, Status } from "../../lib/reporter"
-import { resolve, Row, Tables } from "../../lib/resolve"
+import { resolve } from "../../lib/resolve"
+import { Row, rules, Tables } from "../../lib/rules"
 import { MemoryStore, Sql, Store, TableStore } from "../../lib/store"
 import { lookAtLists, PriceClock } from "../../lib/windows"
 import { Written } from "../../lib/admin"
@@ -71,7 +72,7 @@ export default class EndcapService {
 }
 
 async function build(options: Options, container: Container, log: Log): Promise<{ reporter: Reporter; clock: PriceClock }> {
-  const { targets, key, sends, tells, outbox } = settings(options, process.env)
+  const { targets, key, sends, tells, stockInLists, outbox } = settings(options, process.env)
   const knex = container.resolve("__pg_connection__") as { raw: Sql }
   const sql: Sql = (statement, values) => knex.raw(statement, values)
   const kept = await store(outbox, sql, log)
@@ -81,13 +82,14 @@ async function build(options: Options, container: Container, log: Log): Promise<
     (await sql(`select ${id} as id, ${select} from ${table} where ${id} = any(?)`, [ids])).rows as Row[]
   const reader = { query: container.resolve("query"), table }
   const caching = container.resolve("caching", { allowUnregistered: true })
+  const known = rules(stockInLists)
   const complaints = new Set<string>()
   const complain = (text: string) => {
     if (complaints.size < 100 && !complaints.has(text)) log.warn(`endcap: ${text}`)
     complaints.add(text)
   }
   const reporter = new Reporter(
-    { sends, tells, resolve: (events) => resolve(events, reader, complain), clear: (events) => clear(caching, events), complain, log },
+    { sends, tells, resolve: (events) => resolve(events, known, reader, complain), clear: (events) => clear(caching, events), complain, log },
     keeper,
   )
   const clock = new PriceClock(kept, (from) => lookAtLists(sql, from), (events) => reporter.tell(events), complain)

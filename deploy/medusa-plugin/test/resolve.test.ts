@@ -2,6 +2,7 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 import { clear } from "../src/lib/caching"
 import { Event } from "../src/lib/events"
+import { Foresight } from "../src/lib/foresee"
 import { Reader, resolve } from "../src/lib/resolve"
 import { Row, rules } from "../src/lib/rules"
 
@@ -21,6 +22,7 @@ async function resolved(rules: typeof EXACT, rows: Record<string, Row[]>, ...eve
   }
   const reader: Reader = {
     query: { graph: async ({ entity, filters, withDeleted }) => (assert.ok(withDeleted), { data: find(entity, filters.id) }) },
+    before: async (id) => rows["before"]?.filter((row) => row["id"] === id),
     table: async ({ table, id }, ids) => find(id === "p.price_list_id" ? "price_list" : table.split(" ")[0]!, ids),
   }
   const told = events.map(([type, id]) => ({ type, data: { id } }))
@@ -92,6 +94,32 @@ test("what was looked up is told by the name that the shop knows it by, once", a
   assert.deepEqual(created.map(({ notice }) => notice), [{ event: "pricing.price-list.created", id: "plist_1" }, null])
   const [asItIs] = await seen(rows, ["region.updated", "reg_1"])
   assert.deepEqual(asItIs, [{ type: "region.updated", data: { id: "reg_1" } }])
+})
+
+test("a key that is deleted for good is known from before, and a secret one purges nothing", async () => {
+  const id = (at: number) => `apk_${String(at).padStart(26, "0")}`
+  const reads: string[] = []
+  const types = ["secret", "publishable"]
+  const foresight = new Foresight(async (one) => {
+    reads.push(one)
+    if (one === id(9)) throw new Error("no database")
+    return one === id(8) ? [] : [{ id: one, type: types[Number(one.slice(4))] ?? "secret", token: `pk_${Number(one.slice(4))}` }]
+  })
+  for (const at of [0, 1, 8, 9]) foresight.begins("DELETE", `/admin/api-keys/${id(at)}`)
+  foresight.begins("POST", `/admin/api-keys/${id(2)}`)
+  foresight.begins("DELETE", `/admin/api-keys/${id(3)}/sales-channels`)
+  assert.deepEqual(reads, [id(0), id(1), id(8), id(9)])
+  const deleted = async (at: number) => {
+    const rows = await foresight.rows(id(at))
+    return said((await seen({ api_key: [], ...(rows ? { before: rows } : {}) }, ["api_key.api-key.deleted", id(at)]))[0])
+  }
+  assert.deepEqual(await deleted(0), [])
+  assert.deepEqual(await deleted(1), ["endcap.key pk_1"])
+  // Faster than we were, not readable, or by a script: wider.
+  for (const at of [8, 9, 2]) assert.deepEqual(await deleted(at), [`api_key.api-key.deleted ${id(at)}`])
+  for (let at = 100; at < 200; at++) foresight.begins("DELETE", `/admin/api-keys/${id(at)}`)
+  assert.equal(await foresight.rows(id(0)), undefined, "bounded")
+  assert.equal((await foresight.rows(id(199)))?.length, 1)
 })
 
 test("where lists may show stock as old as they are, it is told with the page that is to be exact", async () => {

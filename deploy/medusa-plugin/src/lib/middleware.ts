@@ -11,6 +11,8 @@ export type Request = {
 }
 export type Response = { statusCode: number; writableEnded: boolean; once(event: "close", listener: () => void): void }
 
+type Service = { begins(method: string, path: string): (written?: Written) => void }
+
 /** How often a request is looked at whose client hung up. */
 const LOOK_MS = 250
 /** And how often at the most: ten minutes. */
@@ -18,8 +20,8 @@ const LOOKS_MAX = 2_400
 
 /** Reports each admin request that may have written, when its handler is done. */
 export function report(req: Request, res: Response, next: () => void): void {
-  const service = req.scope.resolve("endcap", { allowUnregistered: true }) as { begins(): (written?: Written) => void } | undefined
-  const ended = service?.begins()
+  const service = req.scope.resolve("endcap", { allowUnregistered: true }) as Service | undefined
+  const ended = service?.begins(req.method, req.originalUrl)
   const tell = (looks: number): void => {
     // A client that hangs up does not stop the handler: it goes on and may yet write.
     if (!res.writableEnded && looks < LOOKS_MAX) return void setTimeout(() => tell(looks + 1), LOOK_MS).unref()

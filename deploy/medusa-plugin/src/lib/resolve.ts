@@ -11,8 +11,12 @@ const ROWS_MAX = 500
 /** Events that one row may become; beyond it the event is sent as it is. */
 const WIDTH_MAX = 2_000
 
-/** Reads rows from the graph, or from tables, each with its `id`. */
-export type Reader = { query: Query; table: (from: Tables, ids: string[]) => Promise<Row[]> }
+/** Reads rows from the graph, or from tables, each with its `id`; `before` knows some that are gone. */
+export type Reader = {
+  query: Query
+  table: (from: Tables, ids: string[]) => Promise<Row[]>
+  before: (id: string) => Promise<Row[] | undefined>
+}
 
 /** Replaces each event that names a row nobody sees by what is seen. */
 export async function resolve(events: Event[], rules: Rule[], reader: Reader, complain: (text: string) => void): Promise<Event[]> {
@@ -44,6 +48,7 @@ async function replace(rule: Rule, group: Event[], reader: Reader, complain: (te
         ? (await reader.query.graph({ ...from, filters: { id: ids }, withDeleted: true })).data
         : await reader.table(from, ids)
     for (const row of read) rows.set(row["id"], [...(rows.get(row["id"]) ?? []), row])
+    for (const id of ids) if (!rows.has(id)) await reader.before(id).then((known) => known && rows.set(id, known))
   } catch (error) {
     complain(`what ${group[0]?.type} is about cannot be read, so endcap purges more than it must: ${error instanceof Error ? error.message : error}`)
     return group

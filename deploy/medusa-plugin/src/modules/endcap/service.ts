@@ -1,5 +1,6 @@
 import { clear } from "../../lib/caching"
 import { deliver } from "../../lib/deliver"
+import { Foresight } from "../../lib/foresee"
 import { Options, settings } from "../../lib/options"
 import { Log, Outbox } from "../../lib/outbox"
 import { Reporter, Status } from "../../lib/reporter"
@@ -21,6 +22,7 @@ const DOES_NOTHING = () => {}
 export default class EndcapService {
   #reporter?: Reporter
   #clock?: PriceClock
+  #foresight?: Foresight
   #bus?: { removeInterceptor?(interceptor: unknown): void }
   readonly #intercept = ({ name, data, metadata }: Released) => this.#reporter?.event(name, data, metadata?.eventGroupId)
 
@@ -38,7 +40,8 @@ export default class EndcapService {
   }
 
   /** An admin request begins that may write; call what is returned when it has ended. */
-  begins(): (written?: Written) => void {
+  begins(method: string, path: string): (written?: Written) => void {
+    this.#foresight?.begins(method, path)
     return this.#reporter?.begins() ?? DOES_NOTHING
   }
 
@@ -51,9 +54,10 @@ export default class EndcapService {
     const { container } = require("@medusajs/framework") as { container: Container }
     const log = container.resolve("logger") as Log
     try {
-      const { reporter, clock } = await build(this.#options, container, log)
+      const { reporter, clock, foresight } = await build(this.#options, container, log)
       this.#reporter = reporter
       this.#clock = clock
+      this.#foresight = foresight
       this.#bus = container.resolve("event_bus")
       // Called when a workflow has committed, in the process that did, before any queue; subscribers come later.
       ;(this.#bus as any).addInterceptor(this.#intercept)
@@ -71,7 +75,7 @@ export default class EndcapService {
   }
 }
 
-async function build(options: Options, container: Container, log: Log): Promise<{ reporter: Reporter; clock: PriceClock }> {
+async function build(options: Options, container: Container, log: Log): Promise<{ reporter: Reporter; clock: PriceClock; foresight: Foresight }> {
   const { targets, key, sends, tells, stockInLists, outbox } = settings(options, process.env)
   const knex = container.resolve("__pg_connection__") as { raw: Sql }
   const sql: Sql = (statement, values) => knex.raw(statement, values)
@@ -80,7 +84,8 @@ async function build(options: Options, container: Container, log: Log): Promise<
   keeper.start()
   const table = async ({ table, id, select }: Tables, ids: string[]) =>
     (await sql(`select ${id} as id, ${select} from ${table} where ${id} = any(?)`, [ids])).rows as Row[]
-  const reader = { query: container.resolve("query"), table }
+  const foresight = new Foresight((id) => table({ table: "api_key", id: "id", select: "type, token" }, [id]))
+  const reader = { query: container.resolve("query"), table, before: (id: string) => foresight.rows(id) }
   const caching = container.resolve("caching", { allowUnregistered: true })
   const known = rules(stockInLists)
   const complaints = new Set<string>()
@@ -93,7 +98,7 @@ async function build(options: Options, container: Container, log: Log): Promise<
     keeper,
   )
   const clock = new PriceClock(kept, (from) => lookAtLists(sql, from), (events) => reporter.tell(events), complain)
-  return { reporter, clock }
+  return { reporter, clock, foresight }
 }
 
 async function store(kind: "table" | "memory", sql: Sql, log: Log): Promise<Store> {

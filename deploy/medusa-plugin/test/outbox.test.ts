@@ -209,16 +209,17 @@ staged(
   "a dead man's parcel that is called off and put down again lies there, however slow the store",
   async (stage) => {
     const slow = stage.store as SlowStore
-    const armed = stage.outbox.deadMan.arm()
-    const done = stage.outbox.deadMan.disarm()
-    const again = stage.outbox.deadMan.arm()
-    await slow.go(stage)
-    await Promise.all([armed, done, again])
-    assert.equal(await slow.count(A, "-"), 1)
-    const off = stage.outbox.deadMan.disarm()
-    await slow.go(stage)
-    await off
-    assert.equal(await slow.count(A, "-"), 0)
+    const { deadMan } = stage.outbox
+    const check = async (expected: number, ...wishes: ("arm" | "disarm")[]) => {
+      const done = wishes.map((wish) => deadMan[wish]())
+      await slow.go(stage)
+      await Promise.all(done)
+      assert.equal(await slow.count(A, "-"), expected, wishes.join())
+    }
+    await check(0, "arm", "disarm")
+    await check(1, "arm", "disarm", "arm")
+    await check(1, "disarm", "arm")
+    await check(0, "disarm")
   },
   () => new Stage([A], new SlowStore()),
 )

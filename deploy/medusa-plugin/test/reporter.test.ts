@@ -169,7 +169,7 @@ staged("an edit of a product's content is told as such, and what the shop's own 
   assert.deepEqual(await handle(P, { variants: [{ id: "variant_1", prices: [] }, { id: "variant_2" }] }, "product.updated"), content)
   assert.deepEqual(await handle(P, { title: "x" }, "product-variant.updated"), ["product-variant.updated"])
   // A hook or a subscriber wrote too: in the same group, in another, in none; after, or before.
-  for (const names of [[...both, "product.updated"], [...both, "product.updated g2"], ["product.updated", "product.updated -"], ["product.updated g2", "product.updated"]]) {
+  for (const names of [[...both, "product.updated"], [...both, "product.updated g2"], ["product.updated", "product.updated -"], ["product.updated g2", "product.updated"], ["product.updated", "product.product.updated g2"]]) {
     const told = (await handle(P, { title: "x" }, ...names)) as string[]
     assert.ok(told.includes("endcap.product-listing"), names.join())
   }

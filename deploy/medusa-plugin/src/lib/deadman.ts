@@ -38,7 +38,7 @@ export class DeadMan {
   /** One after the other, so that what is called off is not put down behind it; of what waits the last wish counts. */
   #do(wish: "arm" | "disarm"): Promise<void> {
     this.#wish = wish
-    this.#busy ??= this.#work().finally(() => (this.#busy = undefined))
+    this.#busy ??= this.#work()
     return this.#busy
   }
 
@@ -47,6 +47,8 @@ export class DeadMan {
       this.#wish = undefined
       await (wish === "arm" ? this.#renew() : this.#drop()).catch(this.lost)
     }
+    // In the same step as the last look at the wish, so that none comes in between.
+    this.#busy = undefined
   }
 
   /** With ids of their own each time: one that was taken may have been taken while its process lives, and is known. */

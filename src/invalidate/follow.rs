@@ -50,6 +50,19 @@ impl Pace {
     }
 }
 
+/// Where a follower is, over all its connections.
+#[derive(Debug)]
+struct Course {
+    /// The pause after the next failure.
+    pause: Duration,
+    /// What must be told to the others before anything else is read.
+    owed: Option<Purge>,
+    /// Lines to ask for.
+    most: usize,
+    /// It was so when it was last looked at.
+    is_blind: bool,
+}
+
 /// Lines of the log that were read together.
 struct Batch {
     lines: Vec<Written>,
@@ -102,16 +115,12 @@ pub struct Follower {
 impl Follower {
     /// Follows, and after each failure begins again where it was.
     pub async fn run(self, stop: CancellationToken) {
-        let mut pause = PAUSE_FIRST;
-        let mut said_blind = false;
-        // What must be told to the others before anything else is read.
-        let mut owed = None;
-        let mut most = BATCH_FIRST;
+        let mut course = Course { pause: PAUSE_FIRST, owed: None, most: BATCH_FIRST, is_blind: false };
         loop {
             let failed = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                error = self.follow(&mut pause, &mut owed, &mut most) => error,
+                error = self.follow(&mut course) => error,
             };
             // Copied first: a borrow that lives on in the same statement is a lock that `send_replace` waits for.
             let before = *self.state.borrow();
@@ -119,31 +128,38 @@ impl Follower {
             self.state.send_replace(Following { connected: false, ..before });
             self.metrics.purges.log_connected.set(0);
             if before.connected {
-                said_blind = false;
                 tracing::warn!(error = %failed, "lost the purge log, trying again");
             }
             if failed == StoreError::Timeout {
                 // The lines may be so long that as many of them do not come in time.
-                most = (most / 2).max(1);
+                course.most = (course.most / 2).max(1);
             }
-            let is_blind = self.purges.is_blind(self.clock.now());
-            if is_blind && !said_blind {
-                self.metrics.purges.went_blind.inc();
-                tracing::warn!("blind: nothing older than max_blind is served as fresh until the log is back");
-            }
-            said_blind = is_blind;
+            self.look_around(&mut course);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.jitter.of(pause)) => {}
+                () = tokio::time::sleep(self.jitter.of(course.pause)) => {}
             }
-            pause = (pause * 2).min(PAUSE_LONGEST);
+            course.pause = (course.pause * 2).min(PAUSE_LONGEST);
+        }
+    }
+
+    /// Says when the node has gone blind, and when it sees again.
+    fn look_around(&self, course: &mut Course) {
+        let is_blind = self.purges.is_blind(self.clock.now());
+        match (std::mem::replace(&mut course.is_blind, is_blind), is_blind) {
+            (false, true) => {
+                self.metrics.purges.went_blind.inc();
+                tracing::warn!("blind: nothing older than max_blind is served as fresh until the log is back");
+            }
+            (true, false) => tracing::info!("sees again: what is kept is trusted as far as the purge log goes"),
+            (false, false) | (true, true) => {}
         }
     }
 
     /// Reads until something fails.
-    async fn follow(&self, pause: &mut Duration, owed: &mut Option<Purge>, most: &mut usize) -> StoreError {
-        if let Err(error) = self.resume(owed).await {
+    async fn follow(&self, course: &mut Course) -> StoreError {
+        if let Err(error) = self.resume(&mut course.owed).await {
             return error;
         }
         let mut pace = Pace::default();
@@ -154,12 +170,12 @@ impl Follower {
             let wait = if caught_up { WAIT.min(self.max_blind / 4) } else { Duration::ZERO };
             let batch = match ahead.take() {
                 Some(batch) => batch,
-                None => match self.read(self.purges.applied().shared(), *most, wait).await {
+                None => match self.read(self.purges.applied().shared(), course.most, wait).await {
                     Ok(batch) => batch,
                     Err(error) => return error,
                 },
             };
-            *most = BATCH.after(batch.lines.iter().map(Written::bytes), batch.most);
+            course.most = BATCH.after(batch.lines.iter().map(Written::bytes), batch.most);
             let (now, asked, is_end) = (self.clock.now(), batch.asked, batch.is_end());
             let is_idle = batch.lines.is_empty() && caught_up;
             let wait = if is_end && !is_idle { pace.after(batch.lines.len(), now) } else { Duration::ZERO };
@@ -170,7 +186,7 @@ impl Follower {
                     // one is applied.
                     let (next, ()) = tokio::join!(
                         biased;
-                        self.read(last, *most, Duration::ZERO),
+                        self.read(last, course.most, Duration::ZERO),
                         self.apply_all(batch.lines, caught_up, now)
                     );
                     match next {
@@ -182,12 +198,17 @@ impl Follower {
             if is_idle && let Err(error) = self.keep_alive().await {
                 return error;
             }
+            if caught_up {
+                // An answer that was on its way for too long, too.
+                self.look_around(course);
+            }
             if is_end {
                 self.purges.confirmed(asked);
+                self.look_around(course);
             }
             let caught_up = caught_up || is_end;
             let before = self.state.send_replace(Following { caught_up, connected: true, heard: Some(now) });
-            *pause = PAUSE_FIRST;
+            course.pause = PAUSE_FIRST;
             if !before.connected {
                 self.metrics.purges.log_connected.set(1);
                 tracing::info!(purge_seq = %self.purges.applied(), "following the purge log");

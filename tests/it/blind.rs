@@ -1,6 +1,6 @@
 //! A node that is cut off from the purge log knows it. Invariant: staleness has a bound.
 
-use crate::stage::{Answer, Seen, Stage, until, within};
+use crate::stage::{Answer, LogLines, Seen, Stage, until, within};
 
 const LIST: &str = "/store/products";
 
@@ -17,6 +17,7 @@ async fn cut_off() -> Stage {
 
 #[tokio::test]
 async fn what_is_older_than_the_bound_is_asked_for_again() {
+    let (log, _guard) = LogLines::follow();
     let mut stage = cut_off().await;
     stage.advance_secs(2);
     assert_eq!((stage.get(LIST).await.detail(), stage.metric(0, "endcap_blind", &[]).await), ("hit".to_owned(), 0.0));
@@ -37,6 +38,12 @@ async fn what_is_older_than_the_bound_is_asked_for_again() {
     stage.redis().run().await;
     sees_again(&stage, 0).await;
     assert_eq!(stage.metric(0, "endcap_went_blind_total", &[]).await, 1.0, "once for all of it");
+    // With its next read at the latest.
+    until("it says so", async || {
+        stage.purge("soft", &["none"]).await;
+        !log.with("sees again: what is kept is trusted as far as the purge log goes").is_empty()
+    })
+    .await;
 }
 
 /// Waits until the node follows the log, and for what it waits for itself: that others bring their journals.

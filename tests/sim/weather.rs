@@ -186,11 +186,14 @@ impl Weather {
         500 + 3 * self.origin_delay + u64::try_from(lease_wait.as_millis()).unwrap()
     }
 
-    /// Whether nobody gives up on a lease while its messages are on the way: those that overtake one another
-    /// may leave it to its own end.
+    /// Whether nobody gives up on a lease while its messages are on the way, as when they wait for the end of a cut:
+    /// those that overtake one another may leave it to its own end.
     pub(crate) fn gives_leases_back(&self) -> bool {
         let lease_wait = self.config.redis.as_ref().map_or(Duration::ZERO, |redis| redis.lease_wait);
-        self.latency < 10 && self.origin_delay < 100 && lease_wait > Duration::from_millis(400)
+        !self.troubles.contains(&Trouble::Partition)
+            && self.latency < 10
+            && self.origin_delay < 100
+            && lease_wait > Duration::from_millis(400)
     }
 
     /// How long what a lagging replica said may be served, in milliseconds.

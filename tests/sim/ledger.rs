@@ -193,6 +193,7 @@ impl Ledger {
             if !is_journaled && !event.places.iter().any(|seq| is_held(*seq)) {
                 // Lost before it was acknowledged; who acknowledged it has read it.
                 (event.is_lost, event.in_log, event.keepers[node]) = (true, None, true);
+                event.seqs.clear();
             }
         }
     }
@@ -202,6 +203,8 @@ impl Ledger {
         for (at, event) in self.events().iter_mut().enumerate() {
             if event.in_log.is_some() && !event.places.iter().any(|seq| is_held(*seq)) {
                 (event.is_lost, event.in_log) = (true, None);
+                // Who comes past these positions from here on reads other lines.
+                event.seqs.clear();
                 event.keepers = event.met.map(|met| met.is_some());
                 for (known, _) in event.known.iter_mut().zip(event.met).filter(|(_, met)| met.is_none()) {
                     *known = None;

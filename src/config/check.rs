@@ -8,7 +8,6 @@ use super::secret::{self, Secret};
 use super::shape::Path;
 use super::text::{Text, Textual};
 use super::units::Size;
-use crate::policy::route::{Template, TemplatePart};
 
 /// A bound of time-outs.
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -146,12 +145,4 @@ bounded! {
 /// The values of a list without their text form.
 pub(super) fn plain<T, V>(list: Option<Vec<Text<T>>>, value: impl Fn(T) -> V) -> Vec<V> {
     list.unwrap_or_default().into_iter().map(|text| value(text.0)).collect()
-}
-
-/// The names in a template.
-pub(super) fn names(template: &Template) -> impl Iterator<Item = &str> {
-    template.parts().iter().filter_map(|part| match part {
-        TemplatePart::Name(name) => Some(name.as_str()),
-        TemplatePart::Text(_) => None,
-    })
 }

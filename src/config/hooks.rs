@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::check::{Checker, Given, HOUR, names, plain};
+use super::check::{Checker, Given, HOUR, plain};
 use super::raw;
 use super::secret::{self, Secret};
 use super::shape::Path;
@@ -98,7 +98,7 @@ pub(super) fn events(raw: BTreeMap<String, raw::Event>, check: &mut Checker<'_, 
         let mut templates = |key: &str, list: Option<Vec<Text<Template>>>| {
             let templates = plain(list, |template| template);
             for (index, template) in templates.iter().enumerate() {
-                if let Some(name) = names(template).find(|name| !is_field(name)) {
+                if let Some(name) = template.names().find(|name| !is_field(name)) {
                     let path = at.key(key).index(index);
                     check.problem(
                         &path,

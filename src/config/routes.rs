@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use super::check::{Checker, names, plain};
+use super::check::{Checker, plain};
 use super::raw::{self, Method, Trusted};
 use super::shape::Path;
 use super::text::{Text, Textual};
@@ -371,7 +371,7 @@ impl Route<'_, '_, '_, '_> {
         headers: &[KeyHeader],
         at: impl Fn(Path) -> Path,
     ) {
-        for name in names(template) {
+        for name in template.names() {
             let known = match name.split_once(':') {
                 Some(("header", header)) => {
                     headers.iter().any(|known| known.name.as_str().eq_ignore_ascii_case(header))

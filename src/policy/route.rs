@@ -16,7 +16,7 @@ use super::cors::Cors;
 use super::surrogate::TagField;
 pub use path::PathPattern;
 pub use patterns::Patterns;
-pub use template::{Template, TemplatePart};
+pub use template::Template;
 
 /// How the lifetime of a route's answers is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -113,13 +113,13 @@ impl Tags {
             self.add_ids(&rule.tag_prefixes, value);
         }
         let base = |name: &'_ str| name.split('[').next().unwrap_or("").to_owned();
-        let value_of = |wanted: &str| -> Option<Cow<'_, str>> {
+        let nth_value_of = |wanted: &str, n: usize| -> Option<Cow<'_, str>> {
             if let Some(name) = wanted.strip_prefix("header:") {
                 let (_, value) = key.headers.iter().find(|(header, _)| header.as_str() == name)?;
                 return Some(Cow::Owned(value.to_str().ok()?.to_owned()));
             }
             let name = wanted.strip_prefix("query:")?;
-            query.iter().find(|(param, _)| base(param) == name).map(|(_, value)| Cow::Owned(value.to_string()))
+            query.iter().filter(|(param, _)| base(param) == name).nth(n).map(|(_, value)| Cow::Owned(value.to_string()))
         };
         let conditional = rule
             .tags_when
@@ -130,8 +130,13 @@ impl Tags {
             })
             .flat_map(|when| &when.tags);
         for template in rule.tags.iter().chain(conditional) {
-            if let Some(tag) = template.expand(value_of) {
-                self.add(&tag);
+            // A list in the query gives a tag for each of its values.
+            let asked = template.names().filter_map(|name| name.strip_prefix("query:"));
+            let counts = asked.map(|name| query.iter().filter(|(param, _)| base(param) == name).count());
+            for n in 0..counts.max().unwrap_or(1) {
+                if let Some(tag) = template.expand(|wanted| nth_value_of(wanted, n)) {
+                    self.add(&tag);
+                }
             }
         }
     }
@@ -402,6 +407,26 @@ mod tests {
             "list:category",
         ];
         assert_eq!(tags.finish(TAGS_MAX).0.into_vec(), hashes(&expected));
+    }
+
+    #[test]
+    fn each_value_of_a_list_gives_a_tag() {
+        let mut rule = rule();
+        let tags = ["asked:{query:id}", "list:product"].map(|tag| Template::parse(tag).unwrap()).into();
+        rule.tags_when = vec![TagsWhen { query: "id".into(), contains: None, tags }];
+        rule.tags = vec![Template::parse("q:{query:q}").unwrap()];
+        let headers = HeaderMap::new();
+        for (query, expected) in [
+            ("id[]=a&id[]=b&q=x", &["asked:a", "asked:b", "list:product", "q:x"][..]),
+            ("id=a", &["asked:a", "list:product"]),
+            ("", &[]),
+        ] {
+            let key = Key::of_request(&rule, "/p", Some(query), "", &headers).unwrap();
+            let mut tags = Tags::new();
+            tags.add_request(&rule, &key.view().unwrap());
+            let always = ["all", "route:products", "path:/p"];
+            assert_eq!(tags.finish(TAGS_MAX).0.into_vec(), hashes(&[&always, expected].concat()), "{query}");
+        }
     }
 
     #[test]

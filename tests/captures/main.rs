@@ -17,5 +17,6 @@ mod reading;
 mod replay;
 mod spellings;
 mod stage;
+mod stock;
 mod storefront;
 mod unseen;

@@ -109,8 +109,14 @@ impl Stage {
 
     /// Posts a signed event about one row, as the backend would.
     pub(crate) async fn webhook(&self, event: &str, row: &str) {
-        let body = json!({ "type": event, "data": { "id": row } }).to_string();
-        let (id, now) = (format!("{event}/{row}"), SystemClock::new().now().as_secs());
+        self.tell(event, json!({ "id": row })).await;
+    }
+
+    /// Posts a signed event with its data.
+    pub(crate) async fn tell(&self, event: &str, data: Value) {
+        let id = format!("{event}/{}", data["id"]);
+        let body = json!({ "type": event, "data": data }).to_string();
+        let now = SystemClock::new().now().as_secs();
         let signature = WebhookSecret::parse(SECRET).unwrap().sign(&id, now, body.as_bytes());
         let headers = [("webhook-id", id), ("webhook-timestamp", now.to_string()), ("webhook-signature", signature)];
         self.operate("/hooks/default", &headers, body).await;

@@ -26,6 +26,14 @@ async fn an_answer_goes_when_it_depends_on_the_row_and_stays_when_it_does_not() 
         ("products-2", "product.updated", row("prod"), "stale"),
         ("type", "product.updated", row("prod"), "stale"),
         ("collection-by-handle-with-products", "product.created", row("prod"), "stale"),
+        // Out of sale, published, in or out of a channel: no list may go on as it was, whether it showed the product or not.
+        ("products-2", "product.deleted", row("prod"), "renewed"),
+        ("products-2", "endcap.product-listing", row("prod"), "renewed"),
+        ("type", "endcap.product-listing", row("prod"), "renewed"),
+        ("product", "endcap.product-listing", row("prod"), "hit"),
+        ("products-2", "endcap.product-channel", row("prod"), "renewed"),
+        ("variants", "endcap.product-channel", row("prod"), "renewed"),
+        ("products-2", "endcap.product-content", row("prod"), "hit"),
         // A row of a link to a product that the event does not name.
         ("product", "LinkProductSalesChannel.detached", row("prodsc"), "stale"),
         ("categories", "LinkProductSalesChannel.detached", row("prodsc"), "hit"),
@@ -37,6 +45,8 @@ async fn an_answer_goes_when_it_depends_on_the_row_and_stays_when_it_does_not() 
         // Stock, which only some ask for.
         ("products-12-starter", "inventory-level.updated", row("ilev"), "stale"),
         ("products-12-priced-eu", "inventory-level.updated", row("ilev"), "hit"),
+        ("products-12-starter", "LinkSalesChannelStockLocation.detached", row("scloc"), "renewed"),
+        ("products-12-starter", "stock_location.stock-location.deleted", row("sloc"), "renewed"),
         // A list by category shows no category.
         ("products-by-category", "product-category.updated", "pcat_01M7Y0CK7EMPTEB1RHZV3Z43CH".into(), "renewed"),
         ("products-by-category", "product-category.updated", row("pcat"), "stale"),

@@ -14,7 +14,7 @@ fn each_layer_lies_over_the_one_below_key_by_key() {
     let products = config.routes.find("/store/products").unwrap();
     assert_eq!(products.ttl, Duration::from_secs(60), "from the file");
     assert_eq!(products.sie, Duration::from_secs(300), "from the environment");
-    assert_eq!(products.swr, Duration::from_secs(600), "from the preset");
+    assert_eq!(products.swr, Duration::from_secs(160), "from the preset");
     assert_eq!(products.tag_headers.len(), 3, "from the defaults");
     assert!(products.query.iter().any(|param| param.name == "mine"));
     assert!(products.query.iter().any(|param| param.name == "region_id"));

@@ -1,10 +1,11 @@
 //! The preset. What its events purge is held against recorded changes in `tests/captures/events.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::{SECRET, load};
 use crate::config::Config;
-use crate::policy::route::Policy;
+use crate::policy::route::{Policy, Template};
 
 fn medusa() -> Config {
     load(&format!("upstream = \"http://127.0.0.1:9000\"\npreset = \"medusa\"\nwebhook_secret = \"{SECRET}\""), &[])
@@ -23,10 +24,10 @@ fn every_route_has_its_lifetimes() {
     const DAY: u64 = 24 * 3600;
     // Seconds: ttl, swr.
     let expected = BTreeMap::from([
-        ("products", (120, 600)),
-        ("product", (120, 600)),
-        ("product-variants", (120, 600)),
-        ("product-variant", (120, 600)),
+        ("products", (120, 160)),
+        ("product", (120, 160)),
+        ("product-variants", (120, 160)),
+        ("product-variant", (120, 160)),
         ("regions", (3600, DAY)),
         ("currencies", (3600, DAY)),
         ("locales", (3600, DAY)),
@@ -43,6 +44,25 @@ fn every_route_has_its_lifetimes() {
     let rules = config.routes.rules().iter();
     let found: BTreeMap<_, _> = rules.map(|rule| (&*rule.name, (rule.ttl.as_secs(), rule.swr.as_secs()))).collect();
     assert_eq!(found, expected);
+}
+
+/// Prices change by the clock alone, where a price list begins or ends.
+#[test]
+fn no_answer_with_a_price_is_older_than_five_minutes() {
+    let config = medusa();
+    let is_priced = |tag: &Template| tag.to_string() == "priced";
+    let priced = config
+        .routes
+        .rules()
+        .iter()
+        .filter(|rule| rule.tags.iter().chain(rule.tags_when.iter().flat_map(|when| &when.tags)).any(is_priced));
+    let mut names = BTreeSet::new();
+    for rule in priced {
+        let ceiling = rule.ttl.mul_f64(1.0 + config.cache.jitter) + rule.swr;
+        assert!(ceiling <= Duration::from_secs(300), "{}: {ceiling:?}", rule.name);
+        names.insert(&*rule.name);
+    }
+    assert_eq!(names, BTreeSet::from(["products", "product", "product-variants", "product-variant"]));
 }
 
 #[test]

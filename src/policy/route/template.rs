@@ -11,7 +11,7 @@ pub struct Template {
 
 /// A piece of a [`Template`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TemplatePart {
+enum TemplatePart {
     /// As it stands.
     Text(String),
     /// The name between braces.
@@ -57,9 +57,12 @@ impl Template {
         Ok(Self { parts })
     }
 
-    /// The pieces in order.
-    pub fn parts(&self) -> &[TemplatePart] {
-        &self.parts
+    /// The names to fill in, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            TemplatePart::Name(name) => Some(name.as_str()),
+            TemplatePart::Text(_) => None,
+        })
     }
 
     /// Fills in the names; `None` when one of them has no value.

@@ -132,7 +132,7 @@ impl Webhooks {
         };
         let mut purge = Purge { source: source.to_owned(), event_id: verified.id.clone(), ..Purge::default() };
         if self.is_told_on {
-            purge.notices = events.iter().map(Notice::of).collect();
+            purge.notices = Notice::all(&events);
         }
         let (mut unknown, mut incomplete, mut firm) = (Vec::new(), Vec::new(), HashSet::new());
         for event in &events {

@@ -1,5 +1,6 @@
 //! Events outward: what admin clients are told, and where each stands, so that they can go on from there.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use super::purge::PurgeSeq;
 use super::webhook::Event;
 
 /// An event as a line of the log carries it, with the least that a client needs to look for itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Notice {
     /// Its name: `order.updated`.
     pub event: String,
@@ -30,14 +31,23 @@ const NAME_BYTES_MAX: usize = 1024;
 const ID_BYTES: usize = 4;
 
 impl Notice {
-    /// The name and the ids of an event; nothing else of its data leaves.
-    pub fn of(event: &Event) -> Self {
-        let id = |thing: &serde_json::Map<String, Value>| match thing.get("id")? {
-            Value::String(id) => Some(id.clone()),
-            Value::Number(id) => Some(id.to_string()),
-            _ => None,
+    /// What is told of the events of a delivery, in their order. Where a sender says `"notice": {"event": …, "id": …}` (or
+    /// `ids`, a list) of an event, that is told in its place, once for all of which it says the same; and nothing where
+    /// it says `"notice": null`. What is neither counts as not said.
+    pub fn all(events: &[Event]) -> Vec<Self> {
+        let mut said = HashSet::new();
+        let told = |event| match InPlace::of(event) {
+            InPlace::Unsaid => Some(Self::of(event)),
+            InPlace::Nothing => None,
+            InPlace::This(notice) => said.insert(notice.clone()).then_some(notice),
         };
-        let ids = event.data.iter().filter_map(id).collect();
+        events.iter().filter_map(told).collect()
+    }
+
+    /// The name and the ids of an event; nothing else of its data leaves.
+    fn of(event: &Event) -> Self {
+        let id = |thing: &serde_json::Map<String, Value>| Id::deserialize(thing.get("id")?).ok();
+        let ids = event.data.iter().filter_map(id).map(|Id(id)| id).collect();
         Self { event: event.name.clone(), ids, truncated: false }.bounded()
     }
 
@@ -83,6 +93,65 @@ impl Notice {
     /// What a client is sent that may have missed events: it must look at everything again.
     pub fn reset() -> Self {
         Self { event: "reset".to_owned(), ..Self::default() }
+    }
+}
+
+/// What a sender wants to be told in the place of an event.
+enum InPlace {
+    Unsaid,
+    Nothing,
+    This(Notice),
+}
+
+impl InPlace {
+    fn of(event: &Event) -> Self {
+        match event.notice.as_ref().map(Option::<Said>::deserialize) {
+            None | Some(Err(_)) => Self::Unsaid,
+            Some(Ok(None)) => Self::Nothing,
+            Some(Ok(Some(Said { event: Name(event), id, ids }))) => {
+                let ids = id.into_iter().chain(ids).map(|Id(id)| id).collect();
+                Self::This(Notice { event, ids, truncated: false }.bounded())
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Said {
+    event: Name,
+    #[serde(default)]
+    id: Option<Id>,
+    #[serde(default)]
+    ids: Vec<Id>,
+}
+
+/// A name that is one.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Name(String);
+
+impl TryFrom<String> for Name {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        if name.is_empty() { Err("an event has a name") } else { Ok(Self(name)) }
+    }
+}
+
+/// A text or a number.
+#[derive(Deserialize)]
+#[serde(try_from = "Value")]
+struct Id(String);
+
+impl TryFrom<Value> for Id {
+    type Error = &'static str;
+
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        match value {
+            Value::String(id) => Ok(Self(id)),
+            Value::Number(id) => Ok(Self(id.to_string())),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err("an id is a text or a number"),
+        }
     }
 }
 
@@ -137,6 +206,57 @@ mod tests {
         let expected = r#"{"action":"updated","event":"order.updated","id":"12-3.0","ids":["order_1","7"]}"#;
         assert_eq!(notice.to_json(id), expected);
         assert_eq!(Notice { event: "ping".into(), ..Notice::default() }.action(), "ping");
+    }
+
+    #[test]
+    fn a_sender_says_what_is_told_in_the_place_of_an_event_or_that_nothing_is() {
+        let told = |notice: &str| {
+            let body = format!(r#"{{"type":"endcap.stock","data":[{{"id":"variant_1"}}]{notice}}}"#);
+            let told = Notice::all(&webhook::events(body.as_bytes()).unwrap());
+            let notice = told.first()?;
+            Some(format!("{} {}", notice.event, notice.ids.join("+")))
+        };
+        let check = |notice: &str, expected: Option<&str>| {
+            assert_eq!(told(&format!(r#","notice":{notice}"#)).as_deref(), expected, "{notice}");
+        };
+        let own = Some("endcap.stock variant_1");
+        assert_eq!(told("").as_deref(), own);
+        check("null", None);
+        check(r#"{"event":"inventory-level.updated","id":"ilev_1"}"#, Some("inventory-level.updated ilev_1"));
+        check(r#"{"event":"a.b","ids":["1",2],"more":{}}"#, Some("a.b 1+2"));
+        check(r#"{"event":"a.b","id":7,"ids":[]}"#, Some("a.b 7"));
+        check(r#"{"event":"a.b"}"#, Some("a.b "));
+        for odd in [
+            "1",
+            "true",
+            "[]",
+            "{}",
+            r#""a.b""#,
+            r#"{"id":"1"}"#,
+            r#"{"event":""}"#,
+            r#"{"event":1,"id":"1"}"#,
+            r#"{"event":null}"#,
+            r#"{"event":"a.b","id":{}}"#,
+            r#"{"event":"a.b","ids":"1"}"#,
+            r#"{"event":"a.b","ids":[null]}"#,
+        ] {
+            check(odd, own);
+        }
+        let long = format!(r#"{{"event":"{}","ids":["{}"]}}"#, "x".repeat(2000), "y".repeat(BYTES_MAX));
+        let told = told(&format!(r#","notice":{long}"#)).unwrap();
+        assert_eq!(told.trim_end().len(), NAME_BYTES_MAX, "as bounded as any");
+    }
+
+    #[test]
+    fn what_is_said_in_the_place_of_several_events_is_told_once() {
+        let body = br#"[{"type":"endcap.price-set","data":"pset_1","notice":{"event":"a.b","id":"1"}},
+            {"type":"endcap.price-set","data":"pset_2","notice":{"event":"a.b","id":"1"}},{"type":"c.d","data":"1"},
+            {"type":"c.d","data":"1"},{"type":"e","notice":null},{"type":"odd","data":"1","notice":1},
+            {"type":"odd","data":"2","notice":1},{"type":"f","notice":{"event":"a.b","id":"2"}}]"#;
+        let told = Notice::all(&webhook::events(body).unwrap());
+        let told: Vec<_> = told.iter().map(|notice| (notice.event.as_str(), notice.ids.concat())).collect();
+        let expected = ["a.b 1", "c.d 1", "c.d 1", "odd 1", "odd 2", "a.b 2"].map(|told| told.split_once(' ').unwrap());
+        assert_eq!(told, expected.map(|(name, id)| (name, id.to_owned())));
     }
 
     #[test]

@@ -155,13 +155,15 @@ pub struct Event {
     pub name: String,
     /// What it is about, one map for each thing.
     pub data: Vec<Map<String, Value>>,
+    /// What admin clients are told in its place, as its sender says it: see [`super::notice::Notice::all`].
+    pub notice: Option<Value>,
 }
 
 /// Most events in one delivery.
 const EVENTS_MAX: usize = 10_000;
 
 /// Reads the events of a body: one, a list of them, or `{"events": […]}`. The name stands at `type`,
-/// `event` or `name`; `data` is an object, a bare id, or a list of these.
+/// `event` or `name`; `data` is an object, a bare id, or a list of these; `notice` may stand beside it.
 ///
 /// # Errors
 /// What is wrong, for the sender.
@@ -194,7 +196,7 @@ fn event(value: Value) -> Result<Event, String> {
         Some(value) => thing(value).into_iter().collect(),
         None => Vec::new(),
     };
-    Ok(Event { name, data })
+    Ok(Event { name, data, notice: map.remove("notice") })
 }
 
 fn thing(value: Value) -> Option<Map<String, Value>> {

@@ -141,14 +141,14 @@ fn the_events_of_each_recorded_change_purge_every_answer_that_changed() {
             let id = emitted.payload.as_str().or_else(|| emitted.payload["id"].as_str());
             let id = id.map(|id| format!("{}_ROW", kind(id)));
             let data = id.map(|id| [("id".to_owned(), id.into())].into_iter().collect());
-            gone.extend(purged(&Event { name: emitted.name.clone(), data: data.into_iter().collect() }));
+            gone.extend(purged(&Event { name: emitted.name.clone(), data: data.into_iter().collect(), notice: None }));
         }
         if mutation.events.is_empty() && !seen.is_empty() {
             silent.insert(mutation.label.as_str());
             let told = SILENT.iter().find(|(label, ..)| *label == mutation.label);
             let (_, name, data) = told.unwrap_or_else(|| panic!("nobody tells of {}", mutation.label));
             let data = data.iter().map(|(field, id)| ((*field).to_owned(), (*id).into())).collect();
-            gone = purged(&Event { name: (*name).to_owned(), data: vec![data] });
+            gone = purged(&Event { name: (*name).to_owned(), data: vec![data], notice: None });
         }
         for (changed, (target, shape)) in seen {
             if tags(&target, shape).is_disjoint(&gone) {

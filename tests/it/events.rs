@@ -105,6 +105,29 @@ async fn what_happens_is_told_with_its_ids_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_a_sender_says_of_an_event_is_told_in_its_place() {
+    let stage = shop().redis().await.nodes(2).start().await;
+    let mut listener = Listener::join(&stage, 1, None).await;
+    let event = |notice: Value| json!({ "type": "endcap.stock", "data": { "id": "variant_1" }, "notice": notice });
+    let said = json!({ "event": "inventory-level.updated", "id": "ilev_1" });
+    let nobody = json!({ "type": "POST:/admin/orders/:id", "data": { "id": "order_1" }, "notice": null });
+    // One row may be many things that purge.
+    let batch = json!([event(said.clone()), event(said), nobody, event(json!("odd"))]);
+    let reply = Delivery::new(&stage, "msg_1", &batch).send(&stage).await;
+    assert_eq!((reply.status, reply.json()["purged"].as_u64()), (200, Some(1)), "{}", reply.text());
+    let told = listener.event().await;
+    let expected =
+        json!({ "id": told["id"], "event": "inventory-level.updated", "ids": ["ilev_1"], "action": "updated" });
+    assert_eq!(told, expected);
+    assert_eq!(listener.event().await["event"], "endcap.stock", "what cannot be read is not said");
+    // Nothing to tell and nothing to purge is no line of the log.
+    let applied = stage.status(0).await["purges"]["applied"].clone();
+    let nobody = json!({ "type": "a.x", "data": { "id": "1" }, "notice": null });
+    assert_eq!(Delivery::new(&stage, "msg_2", &nobody).send(&stage).await.status, 202);
+    assert_eq!(stage.status(0).await["purges"]["applied"], applied);
+}
+
+#[tokio::test]
 async fn an_event_that_purges_nothing_is_told_on_every_node() {
     let stage = shop().redis().await.nodes(2).start().await;
     let mut listeners = [Listener::join(&stage, 0, None).await, Listener::join(&stage, 1, None).await];

@@ -7,7 +7,7 @@ use super::{SECRET, load};
 use crate::config::Config;
 use crate::policy::route::{Policy, Template};
 
-fn medusa() -> Config {
+pub(super) fn medusa() -> Config {
     load(&format!("upstream = \"http://127.0.0.1:9000\"\npreset = \"medusa\"\nwebhook_secret = \"{SECRET}\""), &[])
 }
 

@@ -6,6 +6,7 @@ mod layers;
 mod medusa;
 mod mistakes;
 mod output;
+mod table;
 
 use super::{Config, Problems};
 

@@ -269,7 +269,8 @@ impl Downstream {
             let verdict = match self.sender.send(request).await {
                 Ok(answer) => {
                     let provider = &self.target.provider;
-                    downstream::judge(provider, &self.name, answer.status, &answer.headers, &answer.body)
+                    let now = self.clock.now();
+                    downstream::judge(provider, &self.name, answer.status, &answer.headers, &answer.body, now)
                 }
                 Err(error) => Verdict::Later { why: format!("{error:#}"), after: None },
             };

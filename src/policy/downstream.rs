@@ -1,7 +1,7 @@
 //! Purges outward: what a CDN or a storefront is told of the lines of the log, in its own words, and what its answer means.
 //!
 //! Sources, read in November 2026: Fastly's API reference ("Purging": 256 keys a batch, a purge of everything cannot be
-//! soft, a key has at most 1,024 bytes), Cloudflare's ("Purge cache": 100 operations a request; requests and bucket by
+//! soft, a key has at most 1,024 bytes; "Rate limiting": 429 with `Fastly-RateLimit-Reset`), Cloudflare's ("Purge cache": 100 operations a request; requests and bucket by
 //! plan), Standard Webhooks, Next.js (`revalidateTag`: at most 256 characters). None says how large a body may be.
 
 mod answer;

@@ -1,6 +1,7 @@
 //! Purges outward, to fakes that speak the providers' protocols: each purge arrives, in order, by one node, whatever dies.
 
 mod place;
+mod providers;
 mod refill;
 
 use std::collections::{BTreeSet, HashSet};
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use endcap::clock::Clock;
+use endcap::policy::downstream::HELD_MAX;
 use endcap::policy::surrogate;
 use endcap::policy::tags::TagHash;
 use endcap::policy::webhook::{WebhookSecret, verify};
@@ -261,6 +263,30 @@ async fn what_a_node_could_not_finish_the_other_does() {
     stage.try_purge(other, "hard", &["prod_2"]).await;
     settled(&stage, other, "hook").await;
     assert_eq!(tags(&provider.last()), ["prod_2"]);
+}
+
+#[tokio::test]
+async fn what_a_killed_node_held_another_does_when_its_time_is_over() {
+    let (provider, builder) = webhook().await;
+    let mut stage = builder.redis().await.nodes(0).start().await;
+    let (killed, life) = stage.add_mortal_node();
+    within(stage.node(killed).ready()).await;
+    settled(&stage, killed, "hook").await;
+    let hold = provider.hold("/hook");
+    stage.purge("hard", &["prod_1"]).await;
+    hold.arrived(1).await;
+    Stage::kill(life);
+    hold.release();
+    let other = stage.add_node();
+    within(stage.node(other).ready()).await;
+    stage.advance(HELD_MAX - Duration::from_millis(1));
+    stage.redis().record().await;
+    until("the other has looked", async || stage.redis().reads_of("endcap:downstream:hook").await >= 2).await;
+    assert_eq!(stage.status(other).await["downstream"]["hook"]["behind"], true);
+    assert_eq!(provider.total(), 2, "who holds it may still be at it");
+    stage.advance(Duration::from_millis(1));
+    settled(&stage, other, "hook").await;
+    assert_eq!(all_tags(&provider)[1..], [vec!["prod_1"], vec!["prod_1"]], "nobody acknowledged the first");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
 use super::Provider;
+use crate::policy::time::Timestamp;
 
 /// What an answer means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub enum Verdict {
     Later {
         /// For a person.
         why: String,
-        /// `Retry-After`.
+        /// `Retry-After`, or Fastly's word for it.
         after: Option<Duration>,
     },
     /// A person must act.
@@ -46,11 +47,20 @@ impl Verdict {
     }
 }
 
+/// When Fastly may be asked again, in seconds since 1970: it says so in the place of `Retry-After`.
+const FASTLY_RESET: &str = "fastly-ratelimit-reset";
 /// The longest wait that a target may ask for.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// Judges an answer.
-pub fn judge(provider: &Provider, name: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict {
+pub fn judge(
+    provider: &Provider,
+    name: &str,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: Timestamp,
+) -> Verdict {
     let key = |key: &str| format!("downstream.{name}.{key}");
     let refused = |remedy: String| Verdict::Refused { remedy: format!("{}: {remedy}", status.as_u16()) };
     match status.as_u16() {
@@ -74,8 +84,10 @@ pub fn judge(provider: &Provider, name: &str, status: StatusCode, headers: &Head
         }),
         300..=399 => refused(format!("it has moved: give its new address as {}", key("url"))),
         408 | 425 | 429 | 500.. => {
-            let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            let after = seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+            let seconds = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+            let reset = || seconds(FASTLY_RESET).map(|at| at.saturating_sub(now.as_secs()));
+            let after = seconds(header::RETRY_AFTER.as_str()).or_else(reset);
+            let after = after.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
             Verdict::Later { why: format!("it answered {status}"), after }
         }
         _ => Verdict::Unfit { why: format!("it does not take what it was told: {status}") },

@@ -168,7 +168,8 @@ fn an_answer_says_done_later_or_who_must_act() {
         if !retry.is_empty() {
             headers.insert(header::RETRY_AFTER, retry.parse().unwrap());
         }
-        judge(&target.provider, "cdn", StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes())
+        let now = Timestamp::from_millis(1_000_000);
+        judge(&target.provider, "cdn", StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes(), now)
     };
     let (fastly, cloudflare) = (fastly(), cloudflare(Plan::Free));
     assert_eq!(check(&fastly, 200, "", "{}"), Verdict::Done);

@@ -19,6 +19,7 @@ use endcap::config::Config;
 use endcap::node::Node;
 use endcap::tasks::Tasks;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::client::{Client, Reply, get_h2};
@@ -185,6 +186,19 @@ impl Stage {
     pub(crate) fn add_node(&mut self) -> usize {
         self.nodes.push(self.start_node(self.nodes.len()));
         self.nodes.len() - 1
+    }
+
+    /// Starts one more node on a thread of its own, and says which it is: [`Stage::kill`] ends it.
+    pub(crate) fn add_mortal_node(&mut self) -> (usize, Runtime) {
+        let life = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let _entered = life.enter();
+        (self.add_node(), life)
+    }
+
+    /// Ends a node as SIGKILL does: all that it was doing is gone where it stood, and its connections with it.
+    pub(crate) fn kill(life: Runtime) {
+        // A runtime waits for its own end only outside of another.
+        std::thread::spawn(|| life.shutdown_timeout(DEADLINE)).join().unwrap();
     }
 
     /// Stops a node and starts it again: what it had in memory is gone.

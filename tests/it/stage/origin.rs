@@ -114,6 +114,10 @@ impl Answer {
         self
     }
 
+    pub(crate) fn code(&self) -> u16 {
+        self.status
+    }
+
     #[must_use]
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));

@@ -90,12 +90,21 @@ impl RedisServer {
 
     /// How many lines each read of the log's history asked for, of what was recorded.
     pub(crate) async fn history_reads(&self) -> Vec<usize> {
-        type Entry = (u64, u64, u64, Vec<String>, redis::Value, redis::Value);
-        let entries: Vec<Entry> = redis::from_redis_value(self.command(&["SLOWLOG", "GET", "-1"]).await).unwrap();
-        let commands = entries.into_iter().map(|(_, _, _, words, ..)| words);
+        let commands = self.recorded().await.into_iter();
         // The follower looks where the log begins, and for the line that it read last.
         let reads = commands.filter(|words| words[0] == "XRANGE" && words[2] != "-" && words[3] == "+");
         reads.map(|words| words.last().unwrap().parse().unwrap()).collect()
+    }
+
+    /// How often a key was read, of what was recorded.
+    pub(crate) async fn reads_of(&self, key: &str) -> usize {
+        self.recorded().await.iter().filter(|words| words[0].starts_with("GET") && words[1] == key).count()
+    }
+
+    async fn recorded(&self) -> Vec<Vec<String>> {
+        type Entry = (u64, u64, u64, Vec<String>, redis::Value, redis::Value);
+        let entries: Vec<Entry> = redis::from_redis_value(self.command(&["SLOWLOG", "GET", "-1"]).await).unwrap();
+        entries.into_iter().map(|(_, _, _, words, ..)| words).collect()
     }
 
     async fn try_command(&self, words: &[&str]) -> redis::RedisResult<redis::Value> {

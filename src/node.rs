@@ -262,9 +262,11 @@ impl Parts {
         // A log in memory has one reader, which is never behind: history would only fill the memory.
         let log_keep = if durable == Durable::Memory { MEMORY_KEEP } else { keep };
         let (state, following) = watch::channel(Following::default());
+        let recent = Arc::default();
         let follower = Follower {
             log: Arc::clone(&log),
             purges: Arc::clone(&purges),
+            recent: Arc::clone(&recent),
             feed: Arc::clone(&feed),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
@@ -328,6 +330,7 @@ impl Parts {
             durable,
             journal,
             purges,
+            recent,
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             keep: log_keep,

@@ -9,8 +9,10 @@ use super::place::progress_of;
 use crate::clock::Clock;
 use crate::outage::Outage;
 use crate::policy::downstream::Progress;
+use crate::policy::purge::PurgeSeq;
+use crate::policy::time::Timestamp;
 use crate::purges::Purges;
-use crate::store::SharedStore;
+use crate::store::{SharedStore, StoreError};
 
 /// The progress of all targets, whichever node works on them.
 #[derive(Debug)]
@@ -25,28 +27,57 @@ pub struct Status {
     pub clock: Arc<dyn Clock>,
 }
 
+/// What was read of them.
+#[derive(Debug)]
+pub struct View<'s> {
+    status: &'s Status,
+    progress: BTreeMap<&'s str, Result<Option<Progress>, StoreError>>,
+}
+
 impl Status {
+    /// Reads how far each is.
+    pub async fn read(&self) -> View<'_> {
+        let mut progress = BTreeMap::new();
+        for name in self.targets.keys() {
+            progress.insert(name.as_str(), progress_of(&*self.store, name, self.clock.now()).await);
+        }
+        View { status: self, progress }
+    }
+}
+
+impl View<'_> {
     /// One object a target.
-    pub async fn read(&self) -> Value {
-        let mut targets = serde_json::Map::new();
-        for (name, outage) in &self.targets {
-            let mut shown = match progress_of(&*self.store, name, self.clock.now()).await {
+    pub fn to_json(&self) -> Value {
+        let show = |(name, progress): (&&str, &Result<Option<Progress>, StoreError>)| {
+            let mut shown = match progress {
                 Ok(None) => json!({ "behind": true }),
-                Ok(Some(progress)) => self.show(&progress),
+                Ok(Some(progress)) => self.show(progress),
                 Err(error) => json!({ "error": error.to_string() }),
             };
-            shown["log_error"] = json!(outage.error());
-            targets.insert(name.clone(), shown);
-        }
-        Value::Object(targets)
+            shown["log_error"] = json!(self.status.targets[*name].error());
+            ((*name).to_owned(), shown)
+        };
+        Value::Object(self.progress.iter().map(show).collect())
+    }
+
+    /// When each target acknowledged the purge at a position, in milliseconds since 1970; none has where the log does
+    /// not hold it.
+    pub fn told(&self, seq: PurgeSeq) -> Value {
+        let is_logged = seq == seq.shared();
+        let told = |progress: &Progress| progress.told_at(seq).filter(|_| is_logged).map(Timestamp::as_millis);
+        let show = |(name, progress): (&&str, &Result<Option<Progress>, StoreError>)| {
+            let at = progress.as_ref().ok().and_then(Option::as_ref).and_then(told);
+            ((*name).to_owned(), json!(at))
+        };
+        Value::Object(self.progress.iter().map(show).collect())
     }
 
     fn show(&self, progress: &Progress) -> Value {
-        let now = self.clock.now().as_millis();
+        let now = self.status.clock.now().as_millis();
         let seconds = |millis: u64| std::time::Duration::from_millis(millis).as_secs_f64();
         json!({
             "acknowledged": progress.cursor,
-            "behind": progress.position() < self.purges.applied().shared(),
+            "behind": progress.position() < self.status.purges.applied().shared(),
             "given_up": progress.given_up,
             "given_up_at": progress.given_up_at,
             "second_purges": progress.again.len(),

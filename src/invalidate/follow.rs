@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::recent::Recent;
 use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::jitter::Jitter;
@@ -96,6 +97,8 @@ pub struct Follower {
     pub log: Arc<dyn SharedStore>,
     /// What it writes.
     pub purges: Arc<Purges>,
+    /// The last purges, for people.
+    pub recent: Arc<Recent>,
     /// Whom it tells of what it has applied; that never makes it wait.
     pub feed: Arc<Feed>,
     /// How far back the log reaches.
@@ -301,6 +304,7 @@ impl Follower {
         let bytes = lines.iter().map(Written::bytes).sum();
         let to = Applier {
             purges: Arc::clone(&self.purges),
+            recent: Arc::clone(&self.recent),
             feed: Arc::clone(&self.feed),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
@@ -312,6 +316,7 @@ impl Follower {
 /// Where lines go that were read.
 struct Applier {
     purges: Arc<Purges>,
+    recent: Arc<Recent>,
     feed: Arc<Feed>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -342,11 +347,16 @@ impl Applier {
             tracing::debug!(purge_seq = %seq, source = purge.source, tags = purge.tags.len(), "purge applied");
             // The index has no use for them, and would keep them.
             let notices = std::mem::take(&mut purge.notices);
+            if !purge.tags.is_empty() {
+                let (source, event_id) = (std::mem::take(&mut purge.source), std::mem::take(&mut purge.event_id));
+                self.recent.read(seq, source, event_id, purge.tags.len(), self.clock.now());
+            }
             let (tags, marked) = (purge.tags.len(), Marked::from(purge));
             if self.purges.with(|index| index.is_too_long(&marked.marks)) {
                 tracing::warn!(purge_seq = %seq, tags, "a purge is longer than purge.marks_max has room for: all that is older is refilled");
             }
             self.purges.apply(seq, marked, at);
+            self.recent.applied(seq, self.clock.now());
             self.feed.applied(seq, &notices);
         }
         if let Some(seq) = last {
@@ -388,6 +398,7 @@ mod tests {
         let metrics = Metrics::new(&[]);
         let index = PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100));
         let follower = Follower {
+            recent: Arc::default(),
             log: Arc::<FaultyStore>::clone(&log),
             purges: Arc::new(Purges::new(index, Some(MAX_BLIND))),
             feed: Feed::new(1, Arc::<FaultyStore>::clone(&log), Arc::clone(&metrics)),

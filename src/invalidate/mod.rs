@@ -3,6 +3,7 @@
 pub mod follow;
 pub mod journal;
 mod radius;
+pub mod recent;
 pub mod replay;
 pub mod webhook;
 
@@ -17,10 +18,12 @@ use crate::metrics::Metrics;
 use crate::policy::breaker::Breaker;
 use crate::policy::position::Positions;
 use crate::policy::purge::{Marked, Purge, PurgeSeq};
+use crate::policy::time::Timestamp;
 use crate::purges::Purges;
 use crate::store::hot::Hot;
 use crate::store::{SharedStore, StoreError};
 use crate::tasks::Tasks;
+use recent::Recent;
 use replay::Replay;
 
 /// Longest tag that is taken, in bytes: the longest request target fits behind `path:`.
@@ -106,6 +109,8 @@ pub struct Invalidator {
     pub journal: Option<Replay>,
     /// The index that this node's follower writes.
     pub purges: Arc<Purges>,
+    /// The last of them, as that follower writes it too.
+    pub recent: Arc<Recent>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Counts.
@@ -180,9 +185,11 @@ impl Invalidator {
     }
 
     async fn order(&self, purge: Purge) -> Result<Acknowledged, PurgeError> {
+        let taken = self.clock.now();
         let error = match self.append(&purge).await {
             Ok(seq) => match tokio::time::timeout(self.ack_timeout, self.purges.wait_for(seq)).await {
                 Ok(()) if self.purges.with(|index| index.has_applied(seq)) => {
+                    self.recent.taken(seq, taken);
                     return Ok(Acknowledged { seq, durable: self.durable, softened: None });
                 }
                 // Evicted or deleted before it was read: the follower is past it, and nobody has applied it.
@@ -197,17 +204,25 @@ impl Invalidator {
             Tasks::compute(purge.bytes(), || Marked::from(purge)).await
         };
         let Some(journal) = &self.journal else {
-            self.purges.apply_here(line, self.clock.now());
+            self.apply_here(&purge, line, taken);
             return Err(error);
         };
         // First the journal: from then on nothing is taken from the shared tier, whose entries cannot know.
         let journaled = journal.append(&purge).await;
-        let seq = self.purges.apply_here(line, self.clock.now());
+        let seq = self.apply_here(&purge, line, taken);
         match (journaled, error) {
             (Ok(()), _) => Ok(Acknowledged { seq, durable: Durable::Journal, softened: None }),
             (Err(full), PurgeError::Log(error)) => Err(PurgeError::Journal(error, full.to_string())),
             (Err(_), error) => Err(error),
         }
+    }
+
+    /// Applies what the log does not hold (yet).
+    fn apply_here(&self, purge: &Purge, line: Marked, taken: Timestamp) -> PurgeSeq {
+        let seq = self.purges.apply_here(line, self.clock.now());
+        let (source, event_id) = (&purge.source, &purge.event_id);
+        self.recent.applied_here(seq, source, event_id, purge.tags.len(), taken, self.clock.now());
+        seq
     }
 
     /// Appends to the log.
@@ -252,7 +267,6 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::policy::purge::{Mode, PurgeIndex};
     use crate::policy::tags::TagHash;
-    use crate::policy::time::Timestamp;
     use crate::store::l1::L1;
     use crate::store::memory::MemoryStore;
 
@@ -264,6 +278,7 @@ mod tests {
             journal: None,
             purges: Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None)),
             clock,
+            recent: Arc::default(),
             metrics: Metrics::new(&[]),
             keep: Duration::from_secs(100),
             ack_timeout: Duration::from_secs(1),

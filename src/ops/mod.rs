@@ -251,6 +251,7 @@ impl Ops {
     async fn status(&self) -> Value {
         let readings = self.readings();
         let following = *self.following.borrow();
+        let downstream = self.downstream.read().await;
         let requests: HashMap<&str, u64> =
             self.metrics.totals().into_iter().map(|(outcome, count)| (outcome.as_str(), count)).collect();
         let (applied, floor) = self.fill.purges().with(|index| (index.applied(), index.floor()));
@@ -278,7 +279,8 @@ impl Ops {
                     Eviction::Safe | Eviction::Unknown => Value::Null,
                 },
             },
-            "downstream": self.downstream.read().await,
+            "last_purges": self.invalidator.recent.to_json(|seq| downstream.told(seq)),
+            "downstream": downstream.to_json(),
             "feed": { "clients": self.metrics.outward.feed_clients.get(), "log_error": self.events.feed.error() },
             "requests": requests,
         })

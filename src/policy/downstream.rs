@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::Uri;
 
 pub use answer::{Verdict, judge};
-pub use progress::{Again, HELD_MAX, Held, Progress, Stretch};
+pub use progress::{Again, HELD_MAX, Held, Progress, Stretch, Told};
 pub use request::request;
 
 use super::purge::{Mode, Purge};

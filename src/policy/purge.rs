@@ -58,7 +58,7 @@ impl Mode {
 pub struct Purge {
     /// The tags and their modes.
     pub tags: Vec<(String, Mode)>,
-    /// Who ordered it: the webhook source, `purge` for an operator, `unsafe_method`.
+    /// Who ordered it: the webhook source, `operator`, `unsafe_method`.
     pub source: String,
     /// The sender's id for it, empty for none.
     pub event_id: String,

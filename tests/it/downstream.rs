@@ -2,6 +2,7 @@
 
 mod place;
 mod providers;
+mod recent;
 mod refill;
 
 use std::collections::{BTreeSet, HashSet};

@@ -35,6 +35,9 @@ pub struct Progress {
     /// Who is at it.
     #[serde(default)]
     pub held: Option<Held>,
+    /// The last stretches that it has acknowledged a purge of, for people.
+    #[serde(default)]
+    pub told: Vec<Told>,
     /// Stretches of the log that it would not take in any form.
     #[serde(default)]
     pub given_up: u32,
@@ -51,6 +54,17 @@ pub struct Held {
     pub by: String,
     /// It has gone if it has not said more by this time, in milliseconds since 1970.
     pub until: u64,
+}
+
+/// Lines of which it has acknowledged a purge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// After this position,
+    pub from: String,
+    /// up to this one,
+    pub to: String,
+    /// at this time, in milliseconds since 1970.
+    pub at: u64,
 }
 
 /// Lines that are purged once more.
@@ -81,6 +95,8 @@ pub const HELD_MAX: Duration = Duration::from_secs(15);
 const CLOCKS_DIFFER: Duration = Duration::from_secs(3600);
 /// Second purges that are remembered one by one; beyond it the newest are done together.
 pub(super) const AGAIN_MAX: usize = 16;
+/// Stretches that are remembered as told: no fewer than there are purges shown.
+pub(super) const TOLD_MAX: usize = 16;
 /// Bytes of an error that are remembered.
 const ERROR_BYTES_MAX: usize = 512;
 /// The first pause after a failure, doubled up to the longest.
@@ -98,8 +114,10 @@ impl Progress {
         let is_position = |text: &str| PurgeSeq::parse(text).is_some_and(|seq| seq.logged_at().as_millis() <= latest);
         let times = progress.again.iter().map(|again| again.due).chain(progress.held.iter().map(|held| held.until));
         let times = times.chain(progress.permits.iter().map(|(_, at)| *at));
+        let times = times.chain(progress.told.iter().map(|told| told.at));
         let is_ours = (progress.cursor.is_empty() || is_position(&progress.cursor))
             && progress.again.iter().all(|again| is_position(&again.from) && is_position(&again.to))
+            && progress.told.iter().all(|told| is_position(&told.from) && is_position(&told.to))
             && times.chain([progress.not_before]).all(|time| time <= latest);
         is_ours.then_some(progress)
     }
@@ -107,6 +125,15 @@ impl Progress {
     /// The position up to which it has acknowledged all.
     pub fn position(&self) -> PurgeSeq {
         PurgeSeq::parse(&self.cursor).unwrap_or(PurgeSeq::ZERO)
+    }
+
+    /// When it acknowledged the purge at a position; `None` where it has not, or that is no longer remembered.
+    pub fn told_at(&self, seq: PurgeSeq) -> Option<Timestamp> {
+        let is_in = |told: &&Told| {
+            let ends = (PurgeSeq::parse(&told.from), PurgeSeq::parse(&told.to));
+            matches!(ends, (Some(from), Some(to)) if from < seq && seq <= to)
+        };
+        self.told.iter().find(is_in).map(|told| Timestamp::from_millis(told.at))
     }
 
     /// When the next second purge is due, and what it purges: after the first position, up to the second.
@@ -153,7 +180,14 @@ impl Progress {
             self.purged_at = now.as_millis();
         }
         let from = self.move_on(stretch);
-        if stretch.is_second || stretch.is_empty || second_purge.is_zero() {
+        if stretch.is_second || stretch.is_empty {
+            return;
+        }
+        if self.told.len() >= TOLD_MAX {
+            self.told.remove(0);
+        }
+        self.told.push(Told { from: from.clone(), to: stretch.to.to_string(), at: now.as_millis() });
+        if second_purge.is_zero() {
             return;
         }
         let again = Again { from, to: stretch.to.to_string(), due: (now + second_purge).as_millis() };

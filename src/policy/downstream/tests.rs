@@ -245,6 +245,8 @@ fn what_no_node_has_written_is_not_read() {
         format!(r#"{{"cursor":"7-0","permits":[1.0,{late}]}}"#),
         format!(r#"{{"cursor":"7-0","again":[{{"from":"1-0","to":"2-0","due":{late}}}]}}"#),
         r#"{"cursor":"7-0","again":[{"from":"","to":"2-0","due":1}]}"#.to_owned(),
+        r#"{"cursor":"7-0","told":[{"from":"x","to":"2-0","at":1}]}"#.to_owned(),
+        format!(r#"{{"cursor":"7-0","told":[{{"from":"1-0","to":"2-0","at":{late}}}]}}"#),
     ] {
         assert_eq!(read(&text), None, "{text}");
     }
@@ -280,6 +282,28 @@ fn what_is_given_up_is_passed_and_remembered() {
     assert_eq!((progress.purged_at, progress.not_before - now.as_millis()), (0, 500));
     progress.acknowledged(stretch(8), Duration::ZERO, now);
     assert_eq!((progress.given_up, progress.failures, progress.error), (1, 0, None), "it is not forgotten");
+}
+
+#[test]
+fn it_is_remembered_when_the_last_purges_were_told() {
+    let at = |n: u64| Timestamp::from_millis(1_000_000 + n);
+    let mut progress = Progress::default();
+    let told = |progress: &Progress, ms: u64| progress.told_at(PurgeSeq::new(ms, 0).unwrap());
+    progress.acknowledged(stretch(10), Duration::from_secs(2), at(1));
+    progress.acknowledged(Stretch { is_empty: true, ..stretch(20) }, Duration::ZERO, at(2));
+    progress.acknowledged(stretch(30), Duration::ZERO, at(3));
+    // Again, which is no news, and what it would not take.
+    progress.acknowledged(Stretch { is_second: true, ..stretch(10) }, Duration::ZERO, at(4));
+    progress.gave_up(stretch(40), &Verdict::Unfit { why: "no".into() }, at(5));
+    progress.acknowledged(stretch(50), Duration::ZERO, at(6));
+    let found =
+        [1, 10, 11, 21, 30, 31, 40, 41, 50, 51].map(|ms| told(&progress, ms).map(|at| at.as_millis() - 1_000_000));
+    assert_eq!(found, [Some(1), Some(1), None, Some(3), Some(3), None, None, Some(6), Some(6), None]);
+    for n in 0..20 {
+        progress.acknowledged(stretch(60 + n), Duration::ZERO, at(10 + n));
+    }
+    assert_eq!((progress.told.len(), told(&progress, 60), told(&progress, 79)), (16, None, Some(at(29))));
+    assert_eq!(Progress::read(&serde_json::to_vec(&progress).unwrap(), at(100)), Some(progress));
 }
 
 #[test]

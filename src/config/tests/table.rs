@@ -74,7 +74,7 @@ fn tables(config: &Config) -> String {
             &["route", "paths", "fresh", "then stale", "on error", "404", "parameters (default)"],
             routes(config)
         ),
-        prefixes = listed(&most_prefixes(config)),
+        prefixes = listed(most_prefixes(config)),
         tags = table(&["asked with", "tags", "routes"], tags(config)),
         backend = events(&of(Source::Backend)),
         plugin = events(&of(Source::Plugin)),

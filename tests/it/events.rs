@@ -68,12 +68,16 @@ impl Listener {
     }
 
     async fn event(&mut self) -> Value {
-        loop {
-            if let Some(event) = self.block().await.unwrap() {
-                assert_eq!(event["id"], self.id.as_str());
-                return event;
+        // Signs of life are none of what is waited for.
+        within(async {
+            loop {
+                if let Some(event) = self.block().await.unwrap() {
+                    assert_eq!(event["id"], self.id.as_str());
+                    return event;
+                }
             }
-        }
+        })
+        .await
     }
 
     async fn names(&mut self, count: usize) -> Vec<String> {
@@ -299,7 +303,7 @@ async fn a_client_that_takes_nothing_is_let_go_and_misses_nothing() {
     // More than the sockets and the ring hold.
     for line in 0..LINES {
         let event = |n: usize| json!({ "event": format!("{}.x", 4 * line + n), "ids": [long] });
-        let line = json!({ "events": [event(0), event(1), event(2), event(3)] }).to_string();
+        let line = json!({ "source": "test", "events": [event(0), event(1), event(2), event(3)] }).to_string();
         stage.redis().command(&["XADD", "endcap:purges", "*", "v1", &line]).await;
     }
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
@@ -348,13 +352,17 @@ async fn connect(stage: &Stage, target: &str, bearer: &str) -> Result<WebSocketS
 }
 
 async fn message(socket: &mut WebSocketStream<TcpStream>) -> Value {
-    loop {
-        match within(socket.next()).await.unwrap().unwrap() {
-            Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-            Message::Ping(_) => {}
-            other => panic!("{other:?}"),
+    // Signs of life are none of what is waited for.
+    within(async {
+        loop {
+            match socket.next().await.unwrap().unwrap() {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Ping(_) => {}
+                other => panic!("{other:?}"),
+            }
         }
-    }
+    })
+    .await
 }
 
 #[tokio::test]
@@ -396,7 +404,7 @@ async fn a_long_event_is_cut_and_says_so() {
     assert!((1..100).contains(&ids.len()) && ids[0].as_str().unwrap().starts_with('0') && told["truncated"] == true);
     // Whoever can write to Redis may write lines of any length.
     let ids = vec!["x".repeat(1000); 3000];
-    let line = json!({ "events": [{ "event": "b.x", "ids": ids }, { "event": "c.x" }] }).to_string();
+    let line = json!({ "source": "test", "events": [{ "event": "b.x", "ids": ids }, { "event": "c.x" }] }).to_string();
     stage.redis().command(&["XADD", "endcap:purges", "*", "v1", &line]).await;
     let told = message(&mut socket).await;
     assert_eq!((&told["event"], &told["truncated"]), (&json!("b.x"), &json!(true)));

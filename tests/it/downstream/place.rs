@@ -119,7 +119,7 @@ async fn the_log_is_read_in_portions_where_its_lines_are_long() {
     // 16 lines in the first read, 10 in the second, then one at a time.
     let kilobytes = [vec![1; 14], vec![100; 2], vec![1; 9], vec![600, 1, 1]].concat();
     for count in kilobytes {
-        let line = json!({ "hard": long_tags(0, count) }).to_string();
+        let line = json!({ "source": "test", "hard": long_tags(0, count) }).to_string();
         let seq = stage.redis().command(&["XADD", "endcap:purges", "*", "v1", &line]).await;
         let seq: String = redis::from_redis_value(seq).unwrap();
         stage.applied(0, &seq).await;

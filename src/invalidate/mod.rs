@@ -220,8 +220,10 @@ impl Invalidator {
     /// Applies what the log does not hold (yet).
     fn apply_here(&self, purge: &Purge, line: Marked, taken: Timestamp) -> PurgeSeq {
         let seq = self.purges.apply_here(line, self.clock.now());
-        let (source, event_id) = (&purge.source, &purge.event_id);
-        self.recent.applied_here(seq, source, event_id, purge.tags.len(), taken, self.clock.now());
+        if !purge.tags.is_empty() {
+            let (source, event_id) = (&purge.source, &purge.event_id);
+            self.recent.applied_here(seq, source, event_id, purge.tags.len(), taken, self.clock.now());
+        }
         seq
     }
 

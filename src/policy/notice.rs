@@ -105,7 +105,9 @@ enum InPlace {
 
 impl InPlace {
     fn of(event: &Event) -> Self {
-        match event.notice.as_ref().map(Option::<Said>::deserialize) {
+        // A list would be taken for the fields in order.
+        let said = event.notice.as_ref().filter(|said| matches!(said, Value::Object(_) | Value::Null));
+        match said.map(Option::<Said>::deserialize) {
             None | Some(Err(_)) => Self::Unsaid,
             Some(Ok(None)) => Self::Nothing,
             Some(Ok(Some(Said { event: Name(event), id, ids }))) => {

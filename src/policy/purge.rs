@@ -70,7 +70,8 @@ impl Purge {
     /// Bytes of its tags and notices, about: what hashing it costs, and what a batch of such lines takes.
     pub fn bytes(&self) -> usize {
         let tags: usize = self.tags.iter().map(|(tag, _)| tag.len() + 16).sum();
-        let ids = self.notices.iter().flat_map(|notice| &notice.ids).map(|id| id.len() + 16);
+        let ids =
+            self.notices.iter().flat_map(|notice| notice.ids.iter().chain([&notice.event])).map(|id| id.len() + 16);
         tags + ids.sum::<usize>()
     }
 

@@ -93,6 +93,18 @@ async fn a_new_reader_is_told_how_far_a_log_had_come_that_is_gone() {
     assert_eq!(state().await, LogState::Lost(last.next_shared()));
 }
 
+/// Whoever can write to Redis may put anything there, and a node must not wait for ever to read a log that is well.
+#[tokio::test]
+async fn what_is_no_mark_under_its_key_is_none() {
+    let server = RedisServer::start().await;
+    let settings = settings(Topology::Single(server.address()), "marked");
+    let store = promises::store(&settings, &Arc::new(ManualClock::at(Timestamp::default())));
+    server.command(&["SET", "marked:mark:{marked:purges}", "x"]).await;
+    assert_eq!(store.log_state(PurgeSeq::ZERO).await, Ok(LogState::Continues));
+    let first = store.append(&[promises::purge("a")], MINUTE).await.unwrap()[0];
+    assert_eq!(store.log_state(PurgeSeq::ZERO).await, Ok(LogState::Trimmed(first)));
+}
+
 #[tokio::test]
 async fn a_log_with_an_id_that_redis_never_made_is_an_error_and_no_loop() {
     let world = redis().await;

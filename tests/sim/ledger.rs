@@ -144,8 +144,8 @@ impl Ledger {
         self.heard[node].fetch_max(asked, Ordering::Relaxed);
     }
 
-    /// A line of it stands in the log.
-    pub(crate) fn appended(&self, id: &str, seq: PurgeSeq) {
+    /// A line of it stands in the log. Whether it is behind all that ever stood there.
+    pub(crate) fn appended(&self, id: &str, seq: PurgeSeq) -> bool {
         self.last_purge.store(self.world.now(), Ordering::Relaxed);
         let mut newest = self.newest.lock().unwrap();
         // In a log that has fallen back, who is past a position may never have read what stands there.
@@ -159,6 +159,7 @@ impl Ledger {
                 event.seqs.push(seq);
             }
         }
+        is_newest
     }
 
     /// The log may have lost something.
@@ -167,7 +168,7 @@ impl Ledger {
     }
 
     /// A node told all others that the log has lost lines: what it knew of them is made good by this line.
-    pub(crate) fn told(&self, node: usize, seq: PurgeSeq) {
+    pub(crate) fn told(&self, node: usize, seq: PurgeSeq, is_newest: bool) {
         // Each node may tell of each, and once more where it is not heard; not for ever.
         let (lines, losses) = (self.lines.fetch_add(1, Ordering::Relaxed) + 1, self.losses.load(Ordering::Relaxed));
         if lines > losses * 2 * NODES_MAX as u64 {
@@ -179,7 +180,9 @@ impl Ledger {
             event.is_lost = false;
             event.in_log = Some(now);
             event.places.push(seq);
-            event.seqs.push(seq);
+            if is_newest {
+                event.seqs.push(seq);
+            }
         }
     }
 

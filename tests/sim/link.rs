@@ -145,9 +145,9 @@ impl Link {
     fn appended(&self, purge: &Purge, seq: PurgeSeq) {
         let what = if purge.event_id.is_empty() { &purge.source } else { &purge.event_id };
         self.shared.world.note(format_args!("store: {what} at {seq}, by n{}", self.node));
-        self.shared.ledger.appended(&purge.event_id, seq);
+        let is_newest = self.shared.ledger.appended(&purge.event_id, seq);
         if purge.source == "lost" {
-            self.shared.ledger.told(self.node, seq);
+            self.shared.ledger.told(self.node, seq, is_newest);
         }
     }
 

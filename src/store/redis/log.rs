@@ -143,8 +143,8 @@ impl Log {
         // Asked last: a log that is lost while the first question waits, and begun anew, is found out.
         commands.cmd("XRANGE").arg(&self.key).arg(id(after)).arg(id(after));
         let mut answers = self.ask(&commands, wait).await?.into_iter();
-        let mut answer = || answers.next().unwrap_or(Value::Nil);
-        let (found, last) = (answer(), answer());
+        let mut answer = || answers.next().unwrap_or(Ok(Value::Nil));
+        let (found, last) = (answer()?, answer()?);
         if after != PurgeSeq::ZERO && entries(last)?.is_empty() {
             return Err(StoreError::Gone);
         }
@@ -176,10 +176,13 @@ impl Log {
         }
         commands.cmd("XRANGE").arg(&self.key).arg("-").arg("+").arg("COUNT").arg(1);
         let mut answers = self.ask(&commands, Duration::ZERO).await?.into_iter();
-        let mut edge = || Ok(entries(answers.next().unwrap_or(Value::Nil))?.first().map(|line| line.seq));
+        let mut edge = || Ok(entries(answers.next().unwrap_or(Ok(Value::Nil))?)?.first().map(|line| line.seq));
         let held = edge()?;
-        // An id of somebody else's hand, which the log had once, is no mark.
-        let mark = edge().unwrap_or(None);
+        // What cannot be read there is no mark: somebody else's hand, or a slot on its way to another server.
+        let mark = edge().unwrap_or_else(|error: StoreError| {
+            tracing::warn!(%error, key = self.mark, "how far the purge log has come cannot be read");
+            None
+        });
         let (newest, oldest) = (edge()?, edge()?);
         if let Some(newest) = newest {
             self.saw(newest);
@@ -205,7 +208,7 @@ impl Log {
     }
 
     /// Sends what reads the log, on the connection that is kept for it.
-    async fn ask(&self, commands: &Pipeline, wait: Duration) -> Result<Vec<Value>, StoreError> {
+    async fn ask(&self, commands: &Pipeline, wait: Duration) -> Result<Answers, StoreError> {
         let mut kept = self.reader.lock().await;
         let patience = wait + self.connect_timeout + self.append_deadline;
         let asked = tokio::time::timeout(patience, self.ask_with(kept.take(), commands)).await;
@@ -221,7 +224,7 @@ impl Log {
         }
     }
 
-    async fn ask_with(&self, reader: Option<Reader>, commands: &Pipeline) -> Result<(Reader, Vec<Value>), StoreError> {
+    async fn ask_with(&self, reader: Option<Reader>, commands: &Pipeline) -> Result<(Reader, Answers), StoreError> {
         let mut owner = self.links.owner(self.slot).await?;
         let moved = || Err(StoreError::Refused(Denial::Moved, "the purge log is read from another server now".into()));
         if let Some(mut reader) = reader {
@@ -229,8 +232,7 @@ impl Log {
                 return moved();
             }
             let answers = send(&mut reader.connection, commands, reader.is_asking).await?;
-            let answers = answers.into_iter().map(answered).collect::<Result<_, _>>()?;
-            return Ok((reader, answers));
+            return Ok((reader, first_is_answered(answers)?));
         }
         let (mut at, mut is_asking) = (owner.clone(), false);
         for _ in 0..REDIRECTS_MAX {
@@ -238,7 +240,7 @@ impl Log {
             let mut reader = Reader { connection, owner: owner.clone(), is_asking };
             let answers = send(&mut reader.connection, commands, is_asking).await?;
             let Some(redirect) = answers.first().and_then(|answer| redirected(answer, &at)) else {
-                let answers = answers.into_iter().map(answered).collect::<Result<_, _>>()?;
+                let answers = first_is_answered(answers)?;
                 eviction::look(&mut reader.connection, self.append_deadline, &self.eviction).await;
                 return Ok((reader, answers));
             };
@@ -253,6 +255,18 @@ impl Log {
 
     fn saw(&self, seq: PurgeSeq) {
         self.newest_ms.fetch_max(seq.logged_at().as_millis(), Ordering::Relaxed);
+    }
+}
+
+/// The answers to commands, in their order.
+type Answers = Vec<Result<Value, StoreError>>;
+
+/// Each answer by itself; an error at the first, or none at all, is one of the connection.
+fn first_is_answered(answers: Vec<Value>) -> Result<Answers, StoreError> {
+    let mut answers = answers.into_iter().map(answered).peekable();
+    match answers.next_if(Result::is_err) {
+        Some(Err(error)) => Err(error),
+        _ => Ok(answers.collect()),
     }
 }
 

@@ -69,7 +69,9 @@ export class Reporter {
   /** Tells of events that were collected elsewhere. Resolves when what is to be said of them is kept. */
   async tell(events: Event[]): Promise<void> {
     const seen = await this.#ask(this.shop.resolve(events), events)
-    await this.#ask(this.shop.clear(events), undefined)
+    await this.#ask(this.shop.clear(events), undefined).catch((error) =>
+      this.shop.complain(`Medusa's own cache could not be told, so what it keeps may be old, and endcap fetches that: ${error instanceof Error ? error.message : error}`),
+    )
     await this.outbox.add(bodies(seen))
   }
 

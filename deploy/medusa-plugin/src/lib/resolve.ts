@@ -23,7 +23,7 @@ export async function resolve(events: Event[], rules: Rule[], reader: Reader, co
   const groups = new Map<Rule | undefined, Event[]>()
   for (const one of events) {
     const rule = one.data["id"] === undefined ? undefined : rules.find((rule) => rule.events.test(one.type))
-    groups.set(rule, [...(groups.get(rule) ?? []), one])
+    push(groups, rule, one)
   }
   const found: Event[] = []
   for (const [rule, group] of groups) {
@@ -47,7 +47,7 @@ async function replace(rule: Rule, group: Event[], reader: Reader, complain: (te
       "entity" in from
         ? (await reader.query.graph({ ...from, filters: { id: ids }, withDeleted: true })).data
         : await reader.table(from, ids)
-    for (const row of read) rows.set(row["id"], [...(rows.get(row["id"]) ?? []), row])
+    for (const row of read) push(rows, row["id"], row)
     for (const id of ids) if (!rows.has(id)) await reader.before(id).then((known) => known && rows.set(id, known))
   } catch (error) {
     complain(`what ${group[0]?.type} is about cannot be read, so endcap purges more than it must: ${error instanceof Error ? error.message : error}`)
@@ -64,6 +64,12 @@ async function replace(rule: Rule, group: Event[], reader: Reader, complain: (te
     seen.forEach((event) => set.add(event))
     return set.size <= WIDTH_MAX ? set.take().map((event, at) => (event === one ? one : { ...event, notice: at === 0 ? notice(one) : null })) : [one]
   })
+}
+
+function push<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key)
+  if (list) list.push(value)
+  else lists.set(key, [value])
 }
 
 /** What was looked up is told by its own name, once. */

@@ -63,7 +63,10 @@ export type Sql = (statement: string, values: unknown[]) => Promise<{ rows: Reco
 export class TableStore implements Store {
   constructor(private readonly sql: Sql) {}
 
-  /** Makes the table where there is none, and forgets what nobody fetched for two days: no entry lives that long. */
+  /**
+   * Makes the table where there is none, and forgets what nobody fetched for two days: no entry lives that long. Up to
+   * when the dates of price lists were looked at stays.
+   */
   async open(): Promise<void> {
     await this.sql(
       `create table if not exists endcap_outbox (
@@ -72,7 +75,7 @@ export class TableStore implements Store {
       [],
     )
     await this.sql("create index if not exists endcap_outbox_due on endcap_outbox (target, due_at)", [])
-    await this.sql("delete from endcap_outbox where created_at < now() - interval '2 days'", [])
+    await this.sql("delete from endcap_outbox where created_at < now() - interval '2 days' and target <> 'price-clock'", [])
   }
 
   async put(parcels: Parcel[], delayMs: number): Promise<void> {

@@ -19,7 +19,7 @@ const began = performance.now()
 const [at, listen, ops] = [await port(), await port(), await port()]
 const shop = await open({ home: args.shop, at, database: args.database, plugin: { url: `http://127.0.0.1:${ops}`, secret: SECRET }, env: { MEDUSA_FF_TRANSLATION: "true" } })
 const api = await admin(shop.base)
-const endcap = await node({ name: "a", binary: args.endcap, upstream: shop.base, redis: await redis(), listen, ops })
+const endcap = await node({ name: "a", binary: args.endcap, upstream: shop.base, redis: (await redis()).url, listen, ops })
 const s = await subjects(api)
 
 const rows = []

@@ -26,9 +26,10 @@ export async function until(what, ready, ms = 300_000) {
     const answer = await ready().catch(() => undefined)
     if (answer) return answer
     if (Date.now() > end) throw new Error(`${what}: not within ${ms / 1000} s`)
-    await new Promise((done) => setTimeout(done, 20))
+    await pause(20)
   }
 }
+export const pause = (ms) => new Promise((done) => setTimeout(done, ms))
 
 /** Waits until the plugin has told endcap everything: it is asked itself. */
 export const told = (api) =>

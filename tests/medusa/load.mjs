@@ -28,7 +28,7 @@ const plugin = { url: `http://127.0.0.1:${ops}`, secret: SECRET }
 let shop = await open({ home: args.shop, at, database: args.database, plugin })
 const api = await admin(shop.base)
 const s = await subjects(api)
-const redisUrl = await redis()
+const { url: redisUrl } = await redis()
 const products = (await api.get("/admin/products?limit=1000&fields=id,handle,title,collection_id,*tags,*categories,*options.values")).products
 
 /** Visits of 30 requests each, counted from the official storefront: the layout with each of five pages. */

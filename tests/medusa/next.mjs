@@ -15,7 +15,7 @@ const shop = await open({ home: args.shop, at: atShop, database: args.database, 
 const api = await admin(shop.base)
 const s = await subjects(api)
 const target = `[downstream.storefront]\nkind = "nextjs"\nurl = "http://127.0.0.1:${atStorefront}/api/revalidate"\ntoken = "${REVALIDATE}"\n`
-const endcap = await node({ name: "a", binary: args.endcap, upstream: shop.base, redis: await redis(), listen, ops, rest: target })
+const endcap = await node({ name: "a", binary: args.endcap, upstream: shop.base, redis: (await redis()).url, listen, ops, rest: target })
 
 const storefront = `http://127.0.0.1:${atStorefront}`
 const next = start("storefront", "node", ["node_modules/next/dist/bin/next", "start", "-p", String(atStorefront), "-H", "127.0.0.1"], {

@@ -36,10 +36,11 @@ export async function stop(child, signal = "SIGTERM") {
   await child.ended
 }
 
-export async function redis() {
-  const at = await port()
-  start("redis", "redis-server", ["--port", String(at), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-  return `redis://127.0.0.1:${at}/0`
+/** Starts a Redis that keeps nothing on the disk. */
+export async function redis(at) {
+  at ??= await port()
+  const child = start("redis", "redis-server", ["--port", String(at), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+  return { child, url: `redis://127.0.0.1:${at}/0` }
 }
 
 /** Waits until it answers, or throws when it ended. */

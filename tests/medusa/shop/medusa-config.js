@@ -1,6 +1,6 @@
 const { defineConfig } = require("@medusajs/framework/utils")
 
-const { DATABASE_URL, PLUGIN_OPTIONS, MEDUSA_FF_CACHING, MEDUSA_FF_TRANSLATION } = process.env
+const { DATABASE_URL, PLUGIN_OPTIONS, MEDUSA_FF_CACHING, MEDUSA_FF_TRANSLATION, STAMPS } = process.env
 
 module.exports = defineConfig({
   admin: { disable: true },
@@ -8,6 +8,7 @@ module.exports = defineConfig({
   modules: [
     ...(MEDUSA_FF_CACHING ? [{ resolve: "@medusajs/medusa/caching", options: { in_memory: { enable: true } } }] : []),
     ...(MEDUSA_FF_TRANSLATION ? [{ resolve: "@medusajs/medusa/translation" }] : []),
+    ...(STAMPS ? [{ resolve: "./src/modules/stamp" }] : []),
   ],
   projectConfig: {
     databaseUrl: DATABASE_URL,

@@ -15,7 +15,8 @@ const CHANGES = Number(process.env.CHANGES || 100)
 const LOOK_MS = 2
 /** Who has not seen it by then never will. */
 const SEEN_MS = 30_000
-/** From the admin's click until all nodes answer it, 99 of 100. */
+/** Most that 99 of 100 may take: from the event until no node gives the old answer, and from the admin's click until all give the new one. */
+const EVENT_MS = Number(process.env.EVENT_MS || 50)
 const CLICK_MS = Number(process.env.CLICK_MS || 1_000)
 
 const stamps = join(scratch, "stamps")
@@ -80,7 +81,7 @@ async function measure({ path, change, isNew, hasEvent }, n) {
   return { answered, event: event - click, forgotten: last("forgotten") - click, shown: last("shown") - click }
 }
 
-const part = (values, share) => values.sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))]
+const part = (values, share) => values.sort((a, b) => a - b)[Math.ceil(values.length * share) - 1]
 const line = (name, values) => name.padEnd(66) + [0.5, 0.95, 0.99, 1].map((share) => part(values, share).toFixed(0).padStart(8)).join("")
 const said = []
 const say = (text) => (said.push(text), console.error(text))
@@ -100,9 +101,16 @@ for (const kind of kinds) {
   say(line("  from the click until both nodes have forgotten", rows.map((row) => row.forgotten)))
   say(line("  from the click until both nodes answer it", rows.map((row) => row.shown)))
 }
-const click = part(all.map((row) => row.shown), 0.99)
-const isReached = click <= CLICK_MS
-say(`from the click until both nodes answer it, 99 of 100: ${click.toFixed(0)} ms, ${isReached ? "within" : "MORE THAN"} ${CLICK_MS} ms`)
+/** Says whether 99 of 100 are within a limit. */
+function within(name, values, limit) {
+  const took = part(values, 0.99)
+  say(`${name}, 99 of 100: ${took.toFixed(0)} ms, ${took <= limit ? "within" : "MORE THAN"} ${limit} ms`)
+  return took <= limit
+}
+const isReached = [
+  within("from the event until both nodes have forgotten", all.filter((row) => row.event >= 0).map((row) => row.forgotten - row.event), EVENT_MS),
+  within("from the click until both nodes answer it", all.map((row) => row.shown), CLICK_MS),
+].every(Boolean)
 report(`${said.join("\n")}\n`)
 writeFileSync(`${scratch}/rows.json`, JSON.stringify(all))
 console.error(`details: ${scratch}`)

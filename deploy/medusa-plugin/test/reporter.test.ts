@@ -4,7 +4,7 @@ import { mock, test } from "node:test"
 import { BODY_BYTES_MAX } from "../src/lib/events"
 import { report } from "../src/lib/middleware"
 import { Outbox } from "../src/lib/outbox"
-import { EVENTS_MAX, Reporter, Shop } from "../src/lib/reporter"
+import { EVENTS_MAX, Reporter, Shop, WINDOW_MS } from "../src/lib/reporter"
 import { MemoryStore } from "../src/lib/store"
 
 const ROW = "01M7YJZFXB9RMGWYXB54YHDJW1"
@@ -48,7 +48,7 @@ staged("the events of one moment travel together, each once, whatever the shape 
   reporter.event("shipping-option.updated", "so_1")
   reporter.event("cart.updated", { id: "cart_1" })
   reporter.event("unknown", null)
-  await settle(24)
+  await settle(WINDOW_MS - 1)
   assert.deepEqual(sent, [])
   await settle(1)
   const ids = (text: string) => text.split(" ").map((id) => ({ id }))
@@ -66,20 +66,20 @@ staged("it is idle when nothing is collected, under way or waiting", async () =>
   assert.equal((await reporter.status()).idle, false, "a request")
   ended({ method: "POST", path: `/admin/products/prod_${ROW}`, body: {}, status: 200 })
   assert.equal((await reporter.status()).idle, false, "an event")
-  await settle(25)
+  await settle(WINDOW_MS)
   assert.equal((await reporter.status()).idle, true)
 })
 
 staged("what cannot be resolved in time goes as it is, and what cannot be told at all empties the cache", async () => {
   const slow = stage({ resolve: () => new Promise(() => {}) })
   slow.reporter.event("region.updated", { id: "reg_1" })
-  await slow.settle(25)
+  await slow.settle(WINDOW_MS)
   await slow.settle(5_000)
   assert.deepEqual(slow.sent, [[{ type: "region.updated", data: [{ id: "reg_1" }] }]])
   mock.timers.reset()
   const broken = stage({ resolve: () => Promise.reject(new Error("odd")) })
   broken.reporter.event("product.updated", { id: "prod_1" })
-  await broken.settle(25)
+  await broken.settle(WINDOW_MS)
   assert.deepEqual(broken.sent, [[{ type: "endcap.everything", data: [{}] }]])
   assert.match(broken.lines.join(), /emptied.*odd/)
 })
@@ -87,7 +87,7 @@ staged("what cannot be resolved in time goes as it is, and what cannot be told a
 staged("a burst beyond its bound is told as everything", async () => {
   const { reporter, sent, lines, settle } = stage()
   for (let at = 0; at <= EVENTS_MAX; at++) reporter.event("product.updated", { id: `prod_${at}` })
-  await settle(25)
+  await settle(WINDOW_MS)
   assert.deepEqual(sent, [[{ type: "endcap.everything", data: [{}] }]])
   assert.match(lines.join(), /more than 50000 changes .* emptied/)
 })
@@ -95,7 +95,7 @@ staged("a burst beyond its bound is told as everything", async () => {
 staged("a burst up to its bound is told in full, in deliveries of bounded size", async () => {
   const { reporter, sent, lines, settle } = stage()
   for (let at = 0; at < EVENTS_MAX; at++) reporter.event("product.updated", { id: `prod_${at}` })
-  await settle(25)
+  await settle(WINDOW_MS)
   for (let at = 0; at < 20; at++) await settle()
   const ids = (sent as { data: { id: string }[] }[][]).flat().flatMap(({ data }) => data.map(({ id }) => id))
   assert.equal(new Set(ids).size, EVENTS_MAX)
@@ -128,7 +128,7 @@ staged("the middleware reports when the handler is done, and only for who was le
   report(request(), guest as never, () => nexts++)
   guest.writableEnded = true
   guest.emit("close")
-  await settle(25)
+  await settle(WINDOW_MS)
   assert.deepEqual(sent, [])
   const hungUp = response()
   report(request({ actor_id: "user_1" }), hungUp as never, () => nexts++)
@@ -137,7 +137,7 @@ staged("the middleware reports when the handler is done, and only for who was le
   assert.deepEqual(sent, [], "the client is gone, the handler is not done")
   hungUp.writableEnded = true
   await settle(250)
-  await settle(25)
+  await settle(WINDOW_MS)
   assert.equal(sent.length, 1)
   assert.equal(nexts, 2)
 })
@@ -155,7 +155,7 @@ staged("an edit of a product's content is told as such, and what the shop's own 
     // Emitted by what the handler began, as a workflow does.
     await new Promise<void>((done) => report(request, response as never, () => setImmediate(() => (emit(names), done()))))
     response.emit("close")
-    await settle(25)
+    await settle(WINDOW_MS)
     return (sent.splice(0) as { type: string }[][]).flat().map(({ type }) => type)
   }
   const P = `/admin/products/prod_${ROW}`
@@ -201,7 +201,7 @@ staged("an import is told by what it changes: a thousand titles leave lists alon
     const request = { method: "POST", originalUrl: "/admin/products/batch", body, scope: { resolve: () => reporter } }
     const emit = () => ids.forEach((id) => reporter.event("product.updated", { id }, "g1"))
     await new Promise<void>((done) => report(request, response as never, () => setImmediate(() => (emit(), done()))))
-    await settle(25)
+    await settle(WINDOW_MS)
     const told = (sent.splice(0) as { type: string; data: { id: string }[] }[][]).flat()
     assert.deepEqual(told.flatMap(({ data }) => data.map(({ id }) => id)).sort(), ids)
     return [...new Set(told.map(({ type }) => type))]
@@ -216,7 +216,7 @@ staged("what is sent as something else keeps its own name for those who listen, 
   reporter.event("product.updated", { id: "prod_2" })
   reporter.event("product-tag.updated", { id: "ptag_1" })
   reporter.begins()({ method: "POST", path: "/admin/x", body: {}, status: 200 })
-  await settle(25)
+  await settle(WINDOW_MS)
   assert.deepEqual(sent, [[
     { type: "POST:/admin/x", data: [{}], notice: null },
     { type: "endcap.product-listing", data: [{ id: "prod_1" }, { id: "prod_2" }], notice: { event: "product.updated", ids: ["prod_1", "prod_2"] } },
@@ -230,7 +230,7 @@ staged("what changes no public answer is told by its name and ids alone", async 
   reporter.event("order.return_requested", { order_id: "order_2", return_id: "return_1" })
   reporter.event("order.archived", null)
   reporter.event("cart.updated", { id: "cart_1" })
-  await settle(25)
+  await settle(WINDOW_MS)
   assert.deepEqual(sent, [[
     { type: "order.archived", data: [{}] },
     { type: "order.placed", data: [{ id: "order_1" }] },
@@ -255,5 +255,5 @@ staged("what is odd is said to the owner of the shop", async () => {
   assert.match(complaints.splice(0).join(), /^POST:\/admin\/products\/:id failed with 500: .*fetched anew$/)
   reporter.begins()({ method: "POST", path: "/admin/products", body: {}, status: 400 })
   assert.deepEqual(complaints, [], "it names nothing")
-  await settle(25)
+  await settle(WINDOW_MS)
 })

@@ -21,8 +21,9 @@ export type Shop = {
 
 export type Status = { idle: boolean; targets: TargetStatus[] }
 
-/** Events that are collected before they are sent together: long enough for one mutation, too short to be noticed. */
-const WINDOW_MS = 25
+/** Events that are collected before they are sent together: a workflow releases all of its own in one moment, and each ms of
+ * this is one that shoppers are answered the old. */
+export const WINDOW_MS = 5
 /** Different events in one window; beyond it everything may have changed. */
 export const EVENTS_MAX = 50_000
 /** What the shop around is asked may take this long; then events go as they are. */

@@ -3,10 +3,11 @@ import { createRequire } from "node:module"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { play } from "./tape.mjs"
-import { admin, sorted, told } from "./http.mjs"
+import { listen as hear } from "./feed.mjs"
+import { admin, sorted, told, until } from "./http.mjs"
 import { subjects } from "./mutations.mjs"
 import { port } from "./ports.mjs"
-import { node, redis, report, scratch, SECRET, shop as open } from "./processes.mjs"
+import { node, PATIENT, redis, report, scratch, SECRET, shop as open } from "./processes.mjs"
 import { pages } from "./storefront.mjs"
 
 const { values: args } = parseArgs({ options: { shop: { type: "string" }, database: { type: "string" }, endcap: { type: "string" } }, allowPositionals: true })
@@ -14,12 +15,14 @@ const Medusa = createRequire(join(args.shop, "package.json"))("@medusajs/js-sdk"
 const PASSWORD = "correct horse battery"
 /** No other price is like it: where it stands, a customer of the group was served. */
 const VIP_PRICE = 1.2345
+const FEED = "who listens to all events"
 const began = performance.now()
 
 const [at, listen, ops] = [await port(), await port(), await port()]
 const shop = await open({ home: args.shop, at, database: args.database, plugin: { url: `http://127.0.0.1:${ops}`, secret: SECRET }, env: { MEDUSA_FF_TRANSLATION: "true" } })
 const api = await admin(shop.base)
-const endcap = await node({ name: "a", binary: args.endcap, upstream: shop.base, redis: (await redis()).url, listen, ops })
+const endcap = await node({ name: "a", binary: args.endcap, upstream: shop.base, redis: (await redis()).url, listen, ops, rest: `${PATIENT}[feed]\ntoken = "${FEED}"\n` })
+const heard = await hear(endcap, FEED)
 const s = await subjects(api)
 
 const rows = []
@@ -201,12 +204,23 @@ const settled = async () => {
 const [direct, through] = [await play(Medusa, shop.base, web, after), await settled()]
 tell({ name: "afterwards: cart, order, what is in stock", calls: direct.length, reordered: compare("afterwards", direct, through), outcomes: count(through) })
 
+// Who listens to endcap's events hears what happened by the names that the shop knows it by.
+const hears = (name, id) =>
+  until(name, async () => heard.find(({ event, ids }) => event === name && (!id || ids.includes(id))), 10_000).catch(() => wrong(`nobody hears ${name} of ${id ?? "anything"}`))
+await hears("product.updated", s.product.id)
+await hears("order.placed", placed.through[1])
+await hears("reservation-item.created")
+await api.post(`/admin/inventory-items/${(await api.get("/admin/inventory-items?limit=1")).inventory_items[0].id}/location-levels/${s.location}`, { stocked_quantity: 77 })
+await hears("inventory-level.updated")
+const names = [...new Set(heard.map(({ event }) => event))]
+for (const name of names.filter((name) => !/^[\w.-]+$/.test(name) || name.startsWith("endcap."))) wrong(`who listens hears ${name}, which no shop says`)
+
 const sum = (of) => rows.reduce((total, row) => total + of(row), 0)
 const said = `scene                                        calls  equal  members   through endcap
 ${rows.map(line).join("\n")}
 
 ${sum((row) => row.calls)} calls of @medusajs/js-sdk, ${sum((row) => row.calls - row.reordered)} answered with the same bytes, ${sum((row) => row.reordered)} with the members of objects in another order (fields is
-sorted in the key), ${problems.length} wrong, ${Math.round((performance.now() - began) / 1000)} s
+sorted in the key), ${heard.length} events of ${names.length} kinds heard, ${problems.length} wrong, ${Math.round((performance.now() - began) / 1000)} s
 `
 report(said)
 console.error(`details: ${scratch}`)

@@ -10,10 +10,16 @@ import { subjects } from "./mutations.mjs"
 import { plot } from "./plot.mjs"
 import { port } from "./ports.mjs"
 import { node, redis, report, scratch, SECRET, shop as open, stop } from "./processes.mjs"
+import { paced } from "./shoppers.mjs"
 import { pages } from "./storefront.mjs"
 import { play } from "./tape.mjs"
 
-const { values: args } = parseArgs({ options: { shop: { type: "string" }, database: { type: "string" }, endcap: { type: "string" } } })
+const { values: args, positionals } = parseArgs({
+  options: { shop: { type: "string" }, database: { type: "string" }, endcap: { type: "string" } },
+  allowPositionals: true,
+})
+/** Parts whose name holds this are tried, all of them by default. */
+const [, only = ""] = positionals
 const Medusa = createRequire(join(args.shop, "package.json"))("@medusajs/js-sdk").default
 const CONNECTIONS = 8
 const SLICE_S = 10
@@ -21,7 +27,16 @@ const SLICE_S = 10
 const STEADY_S = Number(process.env.STEADY_S || 40)
 const KILLED_S = 30
 const IMPORTED = Number(process.env.IMPORTED || 1000)
-const IMPORT_S = Number(process.env.IMPORT_S || 120)
+const BATCH = 20
+/** An import that is not through by then is a failure. */
+const IMPORT_S = Number(process.env.IMPORT_S || 1800)
+/** While it runs, shoppers ask at this pace, answered or not: who waits for answers asks the less the slower they are, so that
+ * misses would look more frequent than shoppers find them. */
+const RATE = Number(process.env.RATE || 50)
+/** What must come from memory in each slice of an import, %. */
+const HITS_MIN = 80
+/** The preset's shortest lifetime of what is asked for here. */
+const TTL_S = 120
 
 const [at, listen, ops] = [await port(), await port(), await port()]
 const plugin = { url: `http://127.0.0.1:${ops}`, secret: SECRET }
@@ -29,13 +44,15 @@ let shop = await open({ home: args.shop, at, database: args.database, plugin })
 const api = await admin(shop.base)
 const s = await subjects(api)
 const { url: redisUrl } = await redis()
-const products = (await api.get("/admin/products?limit=1000&fields=id,handle,title,collection_id,*tags,*categories,*options.values")).products
+const { products: visited, count } = await api.get("/admin/products?limit=20&fields=id,handle,title,collection_id,*tags,*categories,*options.values")
+const ids = []
+while (ids.length < count) ids.push(...(await api.get(`/admin/products?limit=1000&offset=${ids.length}&fields=id`)).products.map(({ id }) => id))
 
 /** Visits of 30 requests each, counted from the official storefront: the layout with each of five pages. */
 async function visits() {
   const calls = []
   for (const n of [0, 1, 2, 3]) {
-    const [a, b] = [products[n * 5], products[n * 5 + 2]]
+    const [a, b] = [visited[n * 5], visited[n * 5 + 2]]
     const scene = (product) => pages({ ...s, product, collections: [s.collection, s.otherCollection, s.product.collection_id], category: a.categories[0] })
     const { layout, home, store, category } = scene(a)
     for (const page of [layout, home, layout, store, layout, category, layout, scene(a).product, layout, scene(b).product]) {
@@ -44,15 +61,18 @@ async function visits() {
     for (const product of [a, b]) calls.push(...(await play(Medusa, shop.base, { key: s.keys.Web }, scene(product).product)).slice(0, 1))
   }
   // Without translations the request for the locales is a 404, which would be counted as an error.
-  return calls.filter(({ status }) => status === 200).map(({ call }) => call.slice("GET ".length))
+  return calls.filter(({ status }) => status === 200).map(({ call, text }) => ({ path: call.slice("GET ".length), text }))
 }
-const paths = await visits()
-const distinct = [...new Set(paths)]
+const calls = await visits()
+const paths = calls.map(({ path }) => path)
+/** What each URL shows. */
+const shown = new Map(calls.map(({ path, text }) => [path, new Set(text.match(/prod_[0-9A-Z]{26}/g))]))
+const distinct = [...shown.keys()]
 writeFileSync(join(scratch, "paths"), paths.join("\n"))
 console.error(`${paths.length} requests, ${distinct.length} different`)
 
-/** Some seconds of load. */
-async function slice(base, seconds) {
+/** Some seconds of as much load as eight connections make; resolves to what becomes of it. */
+async function closed(base, seconds) {
   const from = Math.floor(Math.random() * paths.length)
   const wrk = spawn("wrk", ["-t1", `-c${CONNECTIONS}`, `-d${seconds}`, "--timeout", "30", "-s", "load.lua", base], {
     env: { ...process.env, PATHS: join(scratch, "paths"), KEY: s.keys.Web, FROM: String(from) },
@@ -61,10 +81,10 @@ async function slice(base, seconds) {
   wrk.stdout.on("data", (data) => (text += data))
   await new Promise((done) => wrk.on("close", done))
   const said = text.indexOf('{"seconds"')
-  if (said >= 0) return JSON.parse(text.slice(said))
+  if (said >= 0) return () => JSON.parse(text.slice(said))
   // Nobody listens there, and wrk gives up at once: each connection has met an error.
   await new Promise((done) => setTimeout(done, seconds * 1000))
-  return { seconds, good: 0, errors: CONNECTIONS, times: [] }
+  return () => ({ seconds, good: 0, errors: CONNECTIONS, times: [] })
 }
 
 /** Requests that reached the shop from endcap. */
@@ -75,14 +95,20 @@ async function reads() {
 
 const parts = []
 /** A part of the run: slices of load one after the other, as long as `going`. */
-async function part(name, base, going, meanwhile) {
+async function part(name, base, going, { meanwhile, load = closed, check = false } = {}) {
+  if (!name.includes(only)) return
   const isShop = base === shop.base
-  const slices = []
+  const taken = []
   const rest = meanwhile?.()
-  while (await going(slices)) {
+  while (going(taken)) {
     const before = isShop ? 0 : await reads()
-    const one = await slice(base, SLICE_S)
-    slices.push({ ...one, reads: isShop ? one.good : (await reads()) - before })
+    const answers = await load(base, SLICE_S)
+    taken.push({ answers, reads: isShop ? undefined : (await reads()) - before })
+  }
+  const slices = []
+  for (const { answers, reads } of taken) {
+    const one = await answers()
+    slices.push({ ...one, reads: reads ?? one.good })
   }
   const more = (await rest) ?? {}
   const sum = (of) => slices.reduce((total, one) => total + of(one), 0)
@@ -100,19 +126,21 @@ async function part(name, base, going, meanwhile) {
     p50: percentile(0.5), p95: percentile(0.95), p99: percentile(0.99), slices, reads: sum((one) => one.reads), ...more,
   }
   row.kept = 100 * (1 - row.reads / (good + errors))
+  if (check) row.stale = await stale(parts.length)
   parts.push(row)
   console.error(line(row))
-  return row
 }
 const lasting = (seconds) => (slices) => slices.length * SLICE_S < seconds
 
 /** Updates in batches as an import makes them, each with a new title; and when a reader sees the first of a batch. */
 function importing(base, name) {
-  const state = { ended: false, updates: 0, seen: [], late: 0 }
+  const state = { ended: false, updates: 0, seen: [], late: 0, needed: 0 }
   state.run = async () => {
     const from = performance.now()
-    for (; state.updates < IMPORTED && performance.now() - from < IMPORT_S * 1000; state.updates += 20) {
-      const batch = Array.from({ length: 20 }, (_, n) => products[(state.updates + n) % products.length].id)
+    for (; state.updates < IMPORTED; state.updates += BATCH) {
+      if (performance.now() - from > IMPORT_S * 1000) throw new Error(`the import is not through after ${IMPORT_S} s: ${state.updates} updates`)
+      const batch = Array.from({ length: BATCH }, (_, n) => ids[(state.updates + n) % ids.length])
+      state.needed += distinct.filter((path) => batch.some((id) => shown.get(path).has(id))).length
       const title = `Imported ${name}, ${state.updates}`
       await api.post("/admin/products/batch", { update: batch.map((id) => ({ id, title, metadata: { at: state.updates } })) })
       const answered = performance.now()
@@ -125,7 +153,9 @@ function importing(base, name) {
     state.seconds = (performance.now() - from) / 1000
     state.ended = true
     const [median, most] = [state.seen.sort((a, b) => a - b)[state.seen.length >> 1], state.seen.at(-1)]
-    return { imported: state.updates, importSeconds: state.seconds, seenMedian: median, seenMost: most, late: state.late }
+    // What had to be read: each URL that shows a product of a batch, once; what the reader above asked for; and what became too old.
+    const budget = state.needed + state.updates / BATCH + distinct.length * (1 + Math.floor(state.seconds / TTL_S))
+    return { budget, imported: state.updates, importSeconds: state.seconds, seenMedian: median, seenMost: most, late: state.late }
   }
   state.going = () => !state.ended
   return state
@@ -168,41 +198,55 @@ const line = (row) =>
 
 await part("shop alone", shop.base, lasting(STEADY_S))
 const alone = importing(shop.base, "alone")
-await part("shop alone, import", shop.base, alone.going, alone.run)
-await part("shop alone, killed for 30 s", shop.base, lasting(SLICE_S * 2 + KILLED_S + 10), dying)
+await part("shop alone, import", shop.base, alone.going, { meanwhile: alone.run })
+await part("shop alone, killed for 30 s", shop.base, lasting(SLICE_S * 2 + KILLED_S + 10), { meanwhile: dying })
 
 const withEndcap = (rest) => node({ name: "a", binary: args.endcap, upstream: shop.base, redis: redisUrl, listen, ops, rest })
 let endcap = await withEndcap("")
 await part("endcap, cold", endcap.base, lasting(STEADY_S))
-const warm = await part("endcap, warm", endcap.base, lasting(STEADY_S))
-warm.stale = await stale("warm")
-const through = importing(endcap.base, "through endcap")
-const imported = await part("endcap, import", endcap.base, through.going, through.run)
-imported.stale = await stale("import")
-const killed = await part("endcap, shop killed for 30 s", endcap.base, lasting(SLICE_S * 2 + KILLED_S + 10), dying)
-killed.stale = await stale("killed")
+await part("endcap, warm", endcap.base, lasting(STEADY_S), { check: true })
+await part("endcap, shop killed for 30 s", endcap.base, lasting(SLICE_S * 2 + KILLED_S + 10), { meanwhile: dying, check: true })
+/** An import while shoppers ask at their pace, beginning with all in memory. */
+async function underImport(name) {
+  await all(distinct, 2, (path) => until(path, async () => (await send(endcap.base, "GET", path, { headers: s.pk })).outcome === "hit"))
+  const { run, going } = importing(endcap.base, name)
+  const shoppers = (base, seconds) => paced(base, paths, { rate: RATE, seconds, headers: { ...s.pk, "accept-encoding": "gzip" }, first: Math.floor(Math.random() * paths.length) })
+  await part(name, endcap.base, going, { meanwhile: run, load: shoppers, check: true })
+}
+await underImport("endcap, import")
 await stop(endcap.child)
 endcap = await withEndcap("[purge]\nblast_radius = 0.3\n")
-await slice(endcap.base, SLICE_S)
-const softened = importing(endcap.base, "softly")
-const soft = await part("endcap, blast_radius, import", endcap.base, softened.going, softened.run)
-soft.stale = await stale("softened")
+await underImport("endcap, blast_radius, import")
 
 const bySlices = (of, which = () => true) => parts.filter(which).map((row) => row.name.padEnd(34) + row.slices.map(of).join("  ")).join("\n")
-const faster = warm.rate / parts[0].rate
 const imports = parts.filter((row) => row.imported !== undefined)
-report(`${paths.length} requests of four visits, ${distinct.length} different, ${products.length} products, ${CONNECTIONS} connections; times in ms
+const importLine = (row) => `${row.name}: ${row.imported} updates in batches of ${BATCH} in ${row.importSeconds.toFixed(0)} s; from a batch's answer until a read shows it: median ${row.seenMedian.toFixed(0)} ms, most ${row.seenMost.toFixed(0)} ms, never within 15 s: ${row.late}`
+const isEndcap = ({ name }) => name.startsWith("endcap")
+const imported = imports.filter(isEndcap)
+const fromMemory = (one) => (100 * one.hits) / (one.good + one.errors)
+const problems = [
+  ...parts.filter((row) => row.stale > 0).map((row) => `${row.name}: ${row.stale} URLs are stale`),
+  ...parts.filter((row) => isEndcap(row) && row.errors > 0).map((row) => `${row.name}: ${row.errors} errors`),
+  ...imported.filter((row) => row.late > 0).map((row) => `${row.name}: ${row.late} batches were not seen`),
+  ...imported.filter((row) => row.reads > row.budget).map((row) => `${row.name}: ${row.reads} reads at the shop, more than the budget of ${row.budget}`),
+  ...imported.flatMap((row) => row.slices.map((one, n) => [fromMemory(one), n]).filter(([share]) => share < HITS_MIN).map(([share, n]) => `${row.name}: in slice ${n + 1} ${share.toFixed(0)} % came from memory, less than ${HITS_MIN}`)),
+]
+const [bare, warm] = ["shop alone", "endcap, warm"].map((wanted) => parts.find(({ name }) => name === wanted))
+report(`${paths.length} requests of four visits, ${distinct.length} different, ${count} products, ${CONNECTIONS} connections, with endcap ${RATE} requests/s during imports; times in ms
 
                                      req/s      P50      P95      P99     good  at shop   kept %  errors  stale
 ${parts.map(line).join("\n")}
 
-endcap, warm: ${faster.toFixed(0)} times the requests of the shop alone
-${imports.map((row) => `${row.name}: ${row.imported} updates in batches of 20 in ${row.importSeconds.toFixed(0)} s; from a batch's answer until a read shows it: median ${row.seenMedian.toFixed(0)} ms, most ${row.seenMost.toFixed(0)} ms, never within 15 s: ${row.late}`).join("\n")}
+${bare && warm ? `endcap, warm: ${(warm.rate / bare.rate).toFixed(0)} times the requests of the shop alone\n` : ""}${imports.map(importLine).join("\n")}
 by slices of ${SLICE_S} s, req/s (errors):
 ${bySlices((one) => `${(one.good / one.seconds).toFixed(0)}${one.errors ? ` (${one.errors})` : ""}`)}
 what share did not reach the shop, %:
-${bySlices((one) => (100 * (1 - one.reads / one.good)).toFixed(0), (row) => row.name.startsWith("endcap"))}
+${bySlices((one) => (100 * (1 - one.reads / (one.good + one.errors))).toFixed(0), isEndcap)}
+what share came from memory, %:
+${bySlices((one) => fromMemory(one).toFixed(0), (row) => imported.includes(row))}
+${imported.map((row) => `${row.name}: ${row.reads} reads at the shop, budget ${row.budget}`).join("\n")}
+${problems.length === 0 ? "all as it must be" : problems.map((problem) => `WRONG ${problem}`).join("\n")}
 `)
 if (process.env.PLOT) writeFileSync(process.env.PLOT, plot(parts))
 console.error(`details: ${scratch}`)
-process.exit(parts.some((row) => row.stale > 0) ? 1 : 0)
+process.exit(problems.length === 0 ? 0 : 1)

@@ -89,9 +89,10 @@ export async function seed(base) {
     await api.post("/admin/products/batch", { create: times(20, (at) => product(from + at)) })
   }
   const { inventory_items } = await api.get("/admin/inventory-items?limit=100000")
-  await api.post("/admin/inventory-items/location-levels/batch", {
-    create: inventory_items.map((item) => ({ inventory_item_id: item.id, location_id: location.id, stocked_quantity: 100 })),
-  })
+  const levels = inventory_items.map((item) => ({ inventory_item_id: item.id, location_id: location.id, stocked_quantity: 100 }))
+  for (let from = 0; from < levels.length; from += 500) {
+    await api.post("/admin/inventory-items/location-levels/batch", { create: levels.slice(from, from + 500) })
+  }
   const { products } = await api.get("/admin/products?limit=5&fields=id,variants.id")
   const prices = products.flatMap((one) => one.variants.map((variant) => ({ variant_id: variant.id, currency_code: "eur", amount: 5 })))
   await api.post("/admin/price-lists", { title: "Sale", description: "Some", type: "sale", status: "active", prices })

@@ -202,7 +202,7 @@ export async function mutations(api, s, step, others = []) {
 
   const keys = async ({ post, del }) => {
     await post("*api key: add channel", `/admin/api-keys/${s.keyIds.Web}/sales-channels`, { add: [channel("B2B")] })
-    await post("+api key: remove channel", `/admin/api-keys/${s.keyIds.Web}/sales-channels`, { remove: [channel] })
+    await post("+api key: remove channel", `/admin/api-keys/${s.keyIds.Web}/sales-channels`, { remove: [channel("B2B")] })
     await post("api key: rename", `/admin/api-keys/${s.keyIds.Web}`, { title: "Web" })
     const key = (await post("api key: create", "/admin/api-keys", { title: `K ${tag}`, type: "publishable" }))?.api_key?.id
     await post("api key: revoke", `/admin/api-keys/${key}/revoke`, {})
@@ -275,7 +275,21 @@ export async function mutations(api, s, step, others = []) {
     await post("*order: cancelled", `/admin/orders/${placed}/cancel`, {})
   }
 
+  // Where Medusa's flag for them is on.
+  const translations = async ({ post }) => {
+    const of = (reference, reference_id, translations) => ({ reference, reference_id, locale_code: "fr-FR", translations })
+    const batch = "/admin/translations/batch"
+    await post("*store: locales", `/admin/stores/${s.store}`, { supported_locales: [{ locale_code: "en-US", is_default: true }, { locale_code: "fr-FR" }] })
+    const made = (await post("+translation: create", batch, { create: [of("product", p.id, { title: "Une chose" })] }))?.created?.[0].id
+    await post("*translation: update", batch, { update: [{ id: made, translations: { title: "Autre chose" } }] })
+    const other = (await post("*translation: of a category", batch, { create: [of("product_category", s.category, { name: "Des choses" })] }))?.created?.[0].id
+    await post("*translation: delete", batch, { delete: [made] })
+    await post("translation: delete of the category's", batch, { delete: [other] })
+    await post("*store: one locale", `/admin/stores/${s.store}`, { supported_locales: [{ locale_code: "en-US", is_default: true }] })
+  }
+
   const kinds = [
+    ...(process.env.MEDUSA_FF_TRANSLATION ? [translations] : []),
     priceLists, stock, channels, keys, categories, products, options, variants, collections, tagsAndTypes, checkout,
     taxes, regions, store, returnReasons, shipping, customers, refused,
   ]

@@ -45,7 +45,7 @@ class Oracle {
     this.probes = probes(this.subjects)
     await this.idle()
     await this.settle()
-    this.truth = await this.ask(this.shop.base)
+    this.truth = await this.ask()
   }
 
   async openShop() {
@@ -85,8 +85,10 @@ class Oracle {
     return send(base, "GET", probe.path, { headers: probe.headers })
   }
 
-  ask(base) {
-    return all(this.probes, 4, (probe) => this.one(base, probe))
+  /** What all answer is, from the shop's database. */
+  async ask() {
+    await this.api.get("/admin/forget")
+    return all(this.probes, 4, (probe) => this.one(this.shop.base, probe))
   }
 
   /** Everything is in memory, fresh and right, on both nodes. Returns what would not become so. */
@@ -108,7 +110,7 @@ class Oracle {
 
   /** Compares both nodes with the shop, and says what each probe met. */
   async check() {
-    const [first, truth] = [await all(this.probes, 4, (probe) => Promise.all(this.nodes.map(({ base }) => this.one(base, probe)))), await this.ask(this.shop.base)]
+    const [first, truth] = [await all(this.probes, 4, (probe) => Promise.all(this.nodes.map(({ base }) => this.one(base, probe)))), await this.ask()]
     const row = { changed: 0, stale: [], grace: 0, kept: 0, hard: [], soft: [], missed: [] }
     for (const [at, probe] of this.probes.entries()) {
       const changed = !same(truth[at], this.truth[at])
@@ -152,11 +154,11 @@ class Oracle {
     begin(name)
     if (isTried && this.unseen) {
       await this.idle()
-      this.truth = await this.ask(this.shop.base)
+      this.truth = await this.ask()
       this.rightAgain(`before: ${name}`, await this.settle(this.truth))
     }
     const { status, text: body } = await send(this.shop.base, method, path, { json, headers: headers ?? this.api.headers })
-    if (status >= 400 !== name.startsWith("refused")) this.problems.push(`${name}: ${status} ${body.slice(0, 200)}`)
+    if (status >= 400 !== name.startsWith("refused")) this.wrong(`${name}: ${status} ${body.slice(0, 200)}`)
     this.unseen = !isTried
     if (isTried) {
       const answered = performance.now()
@@ -175,8 +177,13 @@ class Oracle {
     await this.idle()
     await this.see()
     const { stale, changed } = await this.check()
-    if (changed === 0) this.problems.push(`${name}: the shop has lost the change`)
+    if (changed === 0) this.wrong(`${name}: the shop has lost the change`)
     this.rightAgain(`survives: ${name}`, stale)
+  }
+
+  wrong(problem) {
+    this.problems.push(problem)
+    console.error(`WRONG ${problem}`)
   }
 
   /** A row for what is no single mutation. */
@@ -276,6 +283,5 @@ the other node, when it was behind: at most ${Math.round(oracle.behind)} ms
 `
 report(said)
 writeFileSync(`${scratch}/rows.json`, JSON.stringify(oracle.rows, null, 1))
-for (const problem of oracle.problems) console.error(`WRONG ${problem}`)
 console.error(`details: ${scratch}`)
 process.exit(stale === 0 && oracle.problems.length === 0 && (oracle.rows.length > 0 || untried) ? 0 : 1)

@@ -8,6 +8,7 @@ const fields = (text) => `fields=${encodeURIComponent(text)}`
 export function probes({ keys, eu, us, gb, product: p, variant: v, other, collection, otherCollection, category, otherCategory, cart }) {
   const web = (name, path, stored = true) => ({ name, headers: { "x-publishable-api-key": keys.Web }, path: `/store/${path}`, stored })
   const b2b = (name, path) => ({ ...web(name, path), headers: { "x-publishable-api-key": keys.B2B } })
+  const french = (name, path) => ({ ...web(name, path), headers: { "x-publishable-api-key": keys.Web, "x-medusa-locale": "fr-FR" } })
   return [
     web("regions", "regions"),
     web("region", `regions/${eu}`),
@@ -45,6 +46,15 @@ export function probes({ keys, eu, us, gb, product: p, variant: v, other, collec
     web("list by other category", `products?category_id[]=${otherCategory}&fields=id&limit=200`),
     web("list by collection", `products?collection_id[]=${collection}&fields=id&limit=200`),
     web("list by other collection", `products?collection_id[]=${otherCollection}&fields=id&limit=200`),
+    web("list by tag", `products?tag_id[]=${p.tags[0].id}&fields=id&limit=200`),
+    web("list by type", `products?type_id[]=${p.type_id}&fields=id&limit=200`),
+    web("list by option", `products?option_id[]=${p.options[0].id}&fields=id&limit=200`),
+    web("list by option's value", `products?option_value_id[]=${p.options[0].values[0].id}&fields=id&limit=200`),
+    web("list by title", `products?order=title&limit=5&${fields("id,title")}`),
+    web("locales", "locales"),
+    french("product in French", `products/${p.id}`),
+    french("list in French", `products?limit=12&${fields("id,title,*categories")}`),
+    french("category in French", `product-categories/${category}`),
     b2b("list of the other key", "products?limit=200&fields=id"),
     b2b("product of the other key", `products/${p.id}?fields=id`),
     web("return reasons", "return-reasons"),

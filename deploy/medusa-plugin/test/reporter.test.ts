@@ -39,6 +39,14 @@ function staged(name: string, run: () => Promise<void>): void {
   test(name, () => run().finally(() => mock.timers.reset()))
 }
 
+staged("what Medusa's own cache does not take is said, and endcap is told all the same", async () => {
+  const { reporter, sent, complaints, settle } = stage({ clear: () => Promise.reject(new Error("no Redis")) })
+  await reporter.tell([{ type: "product.updated", data: { id: "prod_1" } }])
+  await settle()
+  assert.match(complaints.join(), /own cache could not be told.*no Redis/)
+  assert.equal(sent.length, 1)
+})
+
 staged("the events of one moment travel together, each once, whatever the shape of their data", async () => {
   const { reporter, sent, settle } = stage()
   reporter.event("product-tag.updated", { id: "ptag_1" })

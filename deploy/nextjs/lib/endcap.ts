@@ -1,6 +1,6 @@
 // What the storefront asks the shop for, through endcap, and kept here until endcap says that it changed.
 import { cacheLife, cacheTag } from "next/cache"
-import { tagsOf } from "./tags"
+import { lifeOf, tagsOf } from "./tags"
 
 /** An answer of the shop's, and when it was fetched. The path begins with `/store/`. For what is everybody's alone. */
 export async function fromShop<T>(path: string): Promise<{ body: T; asOf: number }> {
@@ -10,9 +10,8 @@ export async function fromShop<T>(path: string): Promise<{ body: T; asOf: number
   // What is thrown is not kept.
   if (!response.ok) throw new Error(`${path}: ${response.status}`)
   const body = (await response.json()) as T
-  cacheTag(...tagsOf(path, key, body))
-  // What endcap refreshes behind its answer, or could not refresh, is not kept here as if it were new.
-  const isStale = /detail=stale/.test(response.headers.get("cache-status") ?? "")
-  cacheLife(isStale ? { stale: 0, revalidate: 1, expire: 1 } : { stale: 0, revalidate: 3600, expire: 86_400 })
+  const tags = tagsOf(path, key, body)
+  cacheTag(...tags)
+  cacheLife(lifeOf(tags, /detail=stale/.test(response.headers.get("cache-status") ?? "")))
   return { body, asOf: Date.now() }
 }

@@ -47,6 +47,17 @@ export function tagsOf(path: string, key: string, body: unknown): string[] {
   return [...always, ...bounded([...ids], TAGS_MAX - always.size)]
 }
 
+/**
+ * How long an answer is kept here where nothing purges it, in seconds. Prices may change by the clock, and stock may go by
+ * age alone: these are as old here as in endcap, and asked for again there. What endcap refreshes behind its answer, or
+ * could not refresh, is not kept as if it were new.
+ */
+export function lifeOf(tags: string[], isStale: boolean): { stale: number; revalidate: number; expire: number } {
+  if (isStale) return { stale: 0, revalidate: 1, expire: 1 }
+  if (tags.includes("priced") || tags.includes("stock")) return { stale: 0, revalidate: 120, expire: 280 }
+  return { stale: 0, revalidate: 3600, expire: 86_400 }
+}
+
 /** What is too much is held under the tag of its kind, `price_*`, which endcap names with each purge of that kind. */
 function bounded(ids: string[], most: number): string[] {
   const kinds = new Map<string, string[]>()

@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
-import { tagsOf } from "../lib/tags"
+import { lifeOf, tagsOf } from "../lib/tags"
 
 const KEY = "pk_1"
 const ROW = "01M7YJZFXB9RMGWYXB54YHDJW1"
@@ -66,4 +66,12 @@ test("no more tags than Next.js keeps: the largest kinds go together", () => {
   }
   check("region_id=reg_1", ids("prod", 12)[11]!)
   check(ids("prod", 150).map((id) => `id[]=${id}`).join("&"), "asked:*", "prod_*")
+})
+
+test("what may change by the clock or by age is asked for again in minutes", () => {
+  const life = (path: string, isStale = false) => lifeOf(tagsOf(path, KEY, {}), isStale).revalidate
+  assert.equal(life("/store/product-categories"), 3600)
+  assert.equal(life("/store/products?region_id=reg_1"), 120)
+  assert.equal(life("/store/products?fields=*variants,+variants.inventory_quantity"), 120)
+  assert.equal(life("/store/product-categories", true), 1)
 })

@@ -51,9 +51,9 @@ impl Pace {
     }
 }
 
-/// Where a follower is, over all its connections.
+/// What a follower carries from one connection to the next.
 #[derive(Debug)]
-struct Course {
+struct Carried {
     /// The pause after the next failure.
     pause: Duration,
     /// What must be told to the others before anything else is read.
@@ -118,12 +118,12 @@ pub struct Follower {
 impl Follower {
     /// Follows, and after each failure begins again where it was.
     pub async fn run(self, stop: CancellationToken) {
-        let mut course = Course { pause: PAUSE_FIRST, owed: None, most: BATCH_FIRST, is_blind: false };
+        let mut carried = Carried { pause: PAUSE_FIRST, owed: None, most: BATCH_FIRST, is_blind: false };
         loop {
             let failed = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                error = self.follow(&mut course) => error,
+                error = self.follow(&mut carried) => error,
             };
             // Copied first: a borrow that lives on in the same statement is a lock that `send_replace` waits for.
             let before = *self.state.borrow();
@@ -135,22 +135,22 @@ impl Follower {
             }
             if failed == StoreError::Timeout {
                 // The lines may be so long that as many of them do not come in time.
-                course.most = (course.most / 2).max(1);
+                carried.most = (carried.most / 2).max(1);
             }
-            self.look_around(&mut course);
+            self.note_blindness(&mut carried);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.jitter.of(course.pause)) => {}
+                () = tokio::time::sleep(self.jitter.of(carried.pause)) => {}
             }
-            course.pause = (course.pause * 2).min(PAUSE_LONGEST);
+            carried.pause = (carried.pause * 2).min(PAUSE_LONGEST);
         }
     }
 
     /// Says when the node has gone blind, and when it sees again.
-    fn look_around(&self, course: &mut Course) {
+    fn note_blindness(&self, carried: &mut Carried) {
         let is_blind = self.purges.is_blind(self.clock.now());
-        match (std::mem::replace(&mut course.is_blind, is_blind), is_blind) {
+        match (std::mem::replace(&mut carried.is_blind, is_blind), is_blind) {
             (false, true) => {
                 self.metrics.purges.went_blind.inc();
                 tracing::warn!("blind: nothing older than max_blind is served as fresh until the log is back");
@@ -161,8 +161,8 @@ impl Follower {
     }
 
     /// Reads until something fails.
-    async fn follow(&self, course: &mut Course) -> StoreError {
-        if let Err(error) = self.resume(&mut course.owed).await {
+    async fn follow(&self, carried: &mut Carried) -> StoreError {
+        if let Err(error) = self.resume(&mut carried.owed).await {
             return error;
         }
         let mut pace = Pace::default();
@@ -173,12 +173,12 @@ impl Follower {
             let wait = if caught_up { WAIT.min(self.max_blind / 4) } else { Duration::ZERO };
             let batch = match ahead.take() {
                 Some(batch) => batch,
-                None => match self.read(self.purges.applied().shared(), course.most, wait).await {
+                None => match self.read(self.purges.applied().shared(), carried.most, wait).await {
                     Ok(batch) => batch,
                     Err(error) => return error,
                 },
             };
-            course.most = BATCH.after(batch.lines.iter().map(Written::bytes), batch.most);
+            carried.most = BATCH.after(batch.lines.iter().map(Written::bytes), batch.most);
             let (now, asked, is_end) = (self.clock.now(), batch.asked, batch.is_end());
             let is_idle = batch.lines.is_empty() && caught_up;
             let wait = if is_end && !is_idle { pace.after(batch.lines.len(), now) } else { Duration::ZERO };
@@ -189,7 +189,7 @@ impl Follower {
                     // one is applied.
                     let (next, ()) = tokio::join!(
                         biased;
-                        self.read(last, course.most, Duration::ZERO),
+                        self.read(last, carried.most, Duration::ZERO),
                         self.apply_all(batch.lines, caught_up, now)
                     );
                     match next {
@@ -203,15 +203,15 @@ impl Follower {
             }
             if caught_up {
                 // An answer that was on its way for too long, too.
-                self.look_around(course);
+                self.note_blindness(carried);
             }
             if is_end {
                 self.purges.confirmed(asked);
-                self.look_around(course);
+                self.note_blindness(carried);
             }
             let caught_up = caught_up || is_end;
             let before = self.state.send_replace(Following { caught_up, connected: true, heard: Some(now) });
-            course.pause = PAUSE_FIRST;
+            carried.pause = PAUSE_FIRST;
             if !before.connected {
                 self.metrics.purges.log_connected.set(1);
                 tracing::info!(purge_seq = %self.purges.applied(), "following the purge log");

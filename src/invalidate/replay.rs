@@ -186,6 +186,18 @@ mod tests {
     use crate::store::faulty::{Fault, FaultyStore};
     use crate::store::memory::MemoryStore;
 
+    /// A journal with so many purges, and the node's index.
+    async fn journaled(count: usize) -> (Replay, Arc<Purges>, tempfile::TempDir) {
+        let purges = Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None));
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("journal"), 4096).unwrap().0;
+        let replay = Replay::new(journal, Arc::clone(&purges), Metrics::new(&[]));
+        for _ in 0..count {
+            replay.append(&Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() }).await.unwrap();
+        }
+        (replay, purges, folder)
+    }
+
     /// Found by the black box: a master came back that had been replaced, took what was in the journal, and nobody
     /// read it there.
     #[tokio::test]
@@ -197,13 +209,7 @@ mod tests {
             log
         };
         let log = lacks(Arc::clone(&clock));
-        let purges = Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None));
-        let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(&folder.path().join("journal"), 4096).unwrap().0;
-        let replay = Replay::new(journal, Arc::clone(&purges), Metrics::new(&[]));
-        for _ in 0..2 {
-            replay.append(&Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() }).await.unwrap();
-        }
+        let (replay, purges, _folder) = journaled(2).await;
         let keep = Duration::from_secs(100);
         let apply = |ms, n| purges.apply(PurgeSeq::new(ms, n).unwrap(), Marked::default(), clock.now());
         apply(900, 0);
@@ -229,13 +235,7 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(1000)));
         let log = Arc::new(FaultyStore::new(Arc::clone(&clock)));
         log.set(Some(Fault::Slow));
-        let purges = Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None));
-        let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(&folder.path().join("journal"), 4096).unwrap().0;
-        let replay = Replay::new(journal, Arc::clone(&purges), Metrics::new(&[]));
-        for _ in 0..7 {
-            replay.append(&Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() }).await.unwrap();
-        }
+        let (replay, purges, _folder) = journaled(7).await;
         let (tasks, keep) = (Tasks::new(), Duration::from_secs(100));
         let told = Arc::<FaultyStore>::clone(&log);
         tasks.spawn(replay.run(told, keep, keep, Jitter::new(1), tasks.stopping().clone()));
@@ -255,11 +255,7 @@ mod tests {
     async fn a_line_that_was_passed_over_unread_stays_in_the_journal() {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(1000)));
         let log = MemoryStore::new(Arc::clone(&clock));
-        let purges = Arc::new(Purges::new(PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100)), None));
-        let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(&folder.path().join("journal"), 4096).unwrap().0;
-        let replay = Replay::new(journal, Arc::clone(&purges), Metrics::new(&[]));
-        replay.append(&Purge { tags: vec![("a".into(), Mode::Hard)], ..Purge::default() }).await.unwrap();
+        let (replay, purges, _folder) = journaled(1).await;
         let apply = |ms| purges.apply(PurgeSeq::new(ms, 0).unwrap(), Marked::default(), clock.now());
         apply(900);
         let keep = Duration::from_secs(100);

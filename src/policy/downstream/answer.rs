@@ -85,7 +85,8 @@ pub fn judge(
         300..=399 => refused(format!("it has moved: give its new address as {}", key("url"))),
         408 | 425 | 429 | 500.. => {
             let seconds = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-            let reset = || seconds(FASTLY_RESET).map(|at| at.saturating_sub(now.as_secs()));
+            let is_fastly = matches!(provider, Provider::Fastly { .. });
+            let reset = || seconds(FASTLY_RESET).filter(|_| is_fastly).map(|at| at.saturating_sub(now.as_secs()));
             let after = seconds(header::RETRY_AFTER.as_str()).or_else(reset);
             let after = after.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
             Verdict::Later { why: format!("it answered {status}"), after }

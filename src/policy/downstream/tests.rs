@@ -327,3 +327,16 @@ fn second_purges_are_remembered_up_to_a_bound_and_none_is_left_out() {
     second(&mut progress, 30);
     assert_eq!((progress.again[0].from.as_str(), progress.again[0].to.as_str()), ("30-0", "40-0"));
 }
+
+#[test]
+fn only_fastly_says_by_a_word_of_its_own_when_to_ask_again() {
+    let headers = HeaderMap::from_iter([("fastly-ratelimit-reset".parse().unwrap(), "1030".parse().unwrap())]);
+    let after = |target: Target| {
+        let now = Timestamp::from_millis(1_000_000);
+        match judge(&target.provider, "cdn", StatusCode::TOO_MANY_REQUESTS, &headers, b"", now) {
+            Verdict::Later { after, .. } => after,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((after(fastly()), after(cloudflare(Plan::Free))), (Some(Duration::from_secs(30)), None));
+}

@@ -251,7 +251,7 @@ impl Parts {
                 echo: config.purge.echo,
                 canary: config.purge.canary,
                 hot_refill: config.purge.hot_refill,
-                refreshes_max: (config.origin.connections_max / 2).max(1),
+                refreshes_max: (config.origin.fills_max / 2).max(1),
                 lease_ttl: config.redis.as_ref().map_or(Duration::ZERO, |redis| redis.lease_ttl),
                 lease_wait: config.redis.as_ref().map_or(Duration::ZERO, |redis| redis.lease_wait),
                 seed,

@@ -199,6 +199,8 @@ pub struct Origin {
     pub host: Option<String>,
     /// Connections at the most: its concurrency budget.
     pub connections_max: usize,
+    /// Fills at once, at the most.
+    pub fills_max: usize,
     /// Requests that may wait for one; more get 503.
     pub queue_max: usize,
     /// How long a request waits for one before it gets 503.
@@ -228,6 +230,7 @@ impl Default for Origin {
         Self {
             host: None,
             connections_max: 64,
+            fills_max: 64,
             queue_max: 1024,
             queue_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(1),

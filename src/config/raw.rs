@@ -81,6 +81,7 @@ tables! {
     Origin {
         host: Text<HostName>,
         connections_max: usize,
+        fills_max: usize,
         queue_max: usize,
         queue_timeout: Text<Duration>,
         connect_timeout: Text<Duration>,

@@ -81,6 +81,7 @@ impl Config {
             origin: Some(raw::Origin {
                 host: origin.host.clone().map(|host| Text(HostName(host))),
                 connections_max: Some(origin.connections_max),
+                fills_max: Some(origin.fills_max),
                 queue_max: Some(origin.queue_max),
                 queue_timeout: some(origin.queue_timeout),
                 connect_timeout: some(origin.connect_timeout),

@@ -150,9 +150,13 @@ fn origin(raw: raw::Origin, check: &mut Checker<'_, '_>) -> Origin {
         let message = format!("{total} is less than first_byte_timeout ({first}), which lies within it");
         check.problem(&at.key("total_timeout"), message);
     }
+    let connections_max = check.within(at, "connections_max", raw.connections_max, default.connections_max, 1, 65_535);
+    // Over few connections that a file gives, a preset's fills have as many.
+    let fills_max = check.within(at, "fills_max", raw.fills_max, connections_max, 1, 65_535).min(connections_max);
     Origin {
         host: raw.host.map(|text| text.0.0),
-        connections_max: check.within(at, "connections_max", raw.connections_max, default.connections_max, 1, 65_535),
+        connections_max,
+        fills_max,
         queue_max: check.within(at, "queue_max", raw.queue_max, default.queue_max, 0, 1_000_000),
         queue_timeout,
         connect_timeout,

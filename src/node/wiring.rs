@@ -125,6 +125,7 @@ pub(super) fn origin(config: &Config, tasks: &Tasks) -> Result<OriginParts, Star
         port: config.upstream.port,
         host_header: host.clone(),
         connections_max: origin.connections_max,
+        fills_max: origin.fills_max,
         queue_max: origin.queue_max,
         queue_timeout: origin.queue_timeout,
         connect_timeout: origin.connect_timeout,

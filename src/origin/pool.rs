@@ -88,7 +88,9 @@ impl PoolStats {
 #[derive(Debug)]
 pub(super) struct Permit {
     _connection: OwnedSemaphorePermit,
-    pass: Option<OwnedSemaphorePermit>,
+    /// Of the fills or of the passes.
+    place: OwnedSemaphorePermit,
+    is_pass: bool,
 }
 
 /// What passes and tunnels may have of a bound. They last as long as their clients like, so a part
@@ -129,6 +131,8 @@ pub(super) struct Pool {
     settings: OriginSettings,
     builder: Builder,
     permits: Arc<Semaphore>,
+    /// Taken beside a permit by a fill: its answer costs the origin work, and more at once come no sooner.
+    fills: Arc<Semaphore>,
     /// Taken beside a permit by what is not a fill.
     passes: Arc<Semaphore>,
     /// Held for a push, a pop or a sweep of at most `connections_max`; never over an `.await`.
@@ -166,6 +170,7 @@ impl Pool {
         let connections_max = settings.connections_max.min(Semaphore::MAX_PERMITS);
         Self {
             permits: Arc::new(Semaphore::new(connections_max)),
+            fills: Arc::new(Semaphore::new(settings.fills_max.min(connections_max))),
             passes: Arc::new(Semaphore::new(passes_max(connections_max))),
             settings,
             builder,
@@ -186,37 +191,36 @@ impl Pool {
 
     /// Waits for the right to use a connection, in order of arrival.
     pub(super) async fn admit(&self, purpose: Purpose) -> Result<Permit, OriginError> {
-        let (passes, queue_max) = match purpose {
-            Purpose::Fill => (None, self.settings.queue_max),
-            Purpose::Pass | Purpose::Upgrade => (Some(&self.passes), passes_max(self.settings.queue_max)),
+        let (places, queue_max, is_pass) = match purpose {
+            Purpose::Fill => (&self.fills, self.settings.queue_max, false),
+            Purpose::Pass | Purpose::Upgrade => (&self.passes, passes_max(self.settings.queue_max), true),
         };
         let at_once = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_owned().ok();
-        if let Some(pass) = passes.map_or(Some(None), |passes| at_once(passes).map(Some))
+        if let Some(place) = at_once(places)
             && let Some(connection) = at_once(&self.permits)
         {
-            return Ok(Permit { _connection: connection, pass });
+            return Ok(Permit { _connection: connection, place, is_pass });
         }
-        let _place = Place::take(&self.stats.waiting, queue_max).ok_or(OriginError::QueueFull)?;
+        let _waits = Place::take(&self.stats.waiting, queue_max).ok_or(OriginError::QueueFull)?;
         let in_turn = |semaphore: &Arc<Semaphore>| {
             let permit = Arc::clone(semaphore).acquire_owned();
             async { permit.await.expect("nobody closes the semaphores") }
         };
         let permit = async {
-            let pass = match passes {
-                Some(passes) => Some(in_turn(passes).await),
-                None => None,
-            };
-            Permit { _connection: in_turn(&self.permits).await, pass }
+            let place = in_turn(places).await;
+            Permit { _connection: in_turn(&self.permits).await, place, is_pass }
         };
         timeout(self.settings.queue_timeout, permit).await.map_err(|_elapsed| OriginError::QueueTimeout)
     }
 
     /// Turns the permit of a fill into one of a pass, unless what passes has all its places taken.
     pub(super) fn turn_into_pass(&self, permit: &mut Permit) -> bool {
-        if permit.pass.is_none() {
-            permit.pass = Arc::clone(&self.passes).try_acquire_owned().ok();
+        if !permit.is_pass
+            && let Ok(place) = Arc::clone(&self.passes).try_acquire_owned()
+        {
+            (permit.place, permit.is_pass) = (place, true);
         }
-        permit.pass.is_some()
+        permit.is_pass
     }
 
     /// Takes the freshest connection that is still usable, if any.

@@ -17,6 +17,8 @@ pub struct OriginSettings {
     pub host_header: HeaderValue,
     /// Connections at once, tunnels included; further requests queue.
     pub connections_max: usize,
+    /// Fills among them; further ones queue.
+    pub fills_max: usize,
     /// Requests in the queue; further ones are `queue_full`.
     pub queue_max: usize,
     /// Time in the queue, else `queue_timeout`.
@@ -49,6 +51,7 @@ impl OriginSettings {
             port: authority.port_u16().unwrap_or(80),
             host_header: HeaderValue::from_str(host_header)?,
             connections_max: 64,
+            fills_max: 64,
             queue_max: 1024,
             queue_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(1),

@@ -142,7 +142,7 @@ async fn a_softened_purge_that_the_log_refuses_is_not_acknowledged_and_soft_here
 
 #[tokio::test]
 async fn refreshes_leave_half_of_the_origin_to_who_waits() {
-    let stage = Stage::new().also("[origin]\nconnections_max = 2\n").start().await;
+    let stage = Stage::new().also("[origin]\nfills_max = 2\n").start().await;
     for target in [LIST, OTHER] {
         stage.get(target).await;
     }

@@ -300,6 +300,33 @@ async fn who_waits_too_long_is_queue_timeout_and_leaves_the_queue() {
 }
 
 #[tokio::test]
+async fn fills_beyond_their_number_wait_while_there_are_connections_for_what_passes() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
+    let fake = Fake::bind().await;
+    let client = fake.client(|settings| settings.fills_max = 1);
+    let mut second = pin!(fill(&client, get("/2")));
+    let (first, (passed, _peers)) = join!(client.send(get("/1"), Purpose::Fill), async {
+        let mut peer = fake.asked().await;
+        assert!(futures_util::poll!(&mut second).is_pending());
+        assert_eq!(client.stats().waiting(), 1);
+        let (passed, other) = join!(client.send(get("/3"), Purpose::Pass), async {
+            let mut other = fake.asked().await;
+            other.say(HEAD).await;
+            other
+        });
+        peer.say(HEAD).await;
+        (passed, (peer, other))
+    });
+    assert!(passed.is_ok() && futures_util::poll!(&mut second).is_pending());
+    // One that is handed through takes a place of the passes, and gives back its own.
+    let kept = first.unwrap().into_body().into_pass();
+    assert!(kept.is_some());
+    let (answer, ()) = join!(second, async { fake.accept().await.answer("two").await });
+    assert_eq!(answer, found("two"));
+    assert_eq!(client.stats().waiting(), 0);
+}
+
+#[tokio::test]
 async fn a_fill_that_one_reader_keeps_takes_a_place_of_the_passes() {
     let fake = Fake::bind().await;
     // Three of the four may pass.

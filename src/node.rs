@@ -337,7 +337,7 @@ impl Parts {
             ack_timeout: config.purge.ack_timeout,
             tags_max: config.purge.tags_max,
             blast_radius: config.purge.blast_radius,
-            hot_refill: config.purge.hot_refill,
+            few: config.purge.hot_refill.min(config.origin.fills_max),
             hot: Arc::clone(fill.hot()),
             tasks: tasks.clone(),
             breaker: invalidate::breaker(),

@@ -123,8 +123,8 @@ pub struct Invalidator {
     pub tags_max: usize,
     /// The share of recent hits beyond which a purge becomes soft; `None` for never.
     pub blast_radius: Option<f64>,
-    /// So few entries are refilled at once: a purge of no more stays as it is.
-    pub hot_refill: usize,
+    /// So few entries are refilled at once: a purge that empties no more stays as it is.
+    pub few: usize,
     /// What those were.
     pub hot: Arc<Hot>,
     /// Where orders are carried out to their end.
@@ -286,7 +286,7 @@ mod tests {
             ack_timeout: Duration::from_secs(1),
             tags_max: 10,
             blast_radius: None,
-            hot_refill: 0,
+            few: 0,
             hot: Hot::new(L1::new(0)),
             tasks: Tasks::new(),
             breaker: breaker(),

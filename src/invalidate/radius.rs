@@ -35,7 +35,7 @@ impl Invalidator {
         self.blast_radius?;
         self.check(purge).ok()?;
         let softens = softens(purge, firm)?;
-        let (hot, few, now) = (Arc::clone(&self.hot), self.hot_refill, self.clock.now());
+        let (hot, few, now) = (Arc::clone(&self.hot), self.few, self.clock.now());
         // A thousand entries with as many tags each.
         let share = Tasks::block(move || hot.share(&softens.marks(), few, now)).await?;
         Some((share * 1000.0).round() / 1000.0)

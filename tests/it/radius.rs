@@ -140,6 +140,17 @@ async fn a_softened_purge_that_the_log_refuses_is_not_acknowledged_and_soft_here
     assert_eq!(stage.metric(0, "endcap_purges_softened_total", &[]).await, 1.0);
 }
 
+/// What the backend makes at once is no storm, and no more than that.
+#[tokio::test]
+async fn a_purge_of_no_more_than_is_refilled_at_once_stays_hard() {
+    for (fills_max, mode) in [(2, "hard"), (1, "soft")] {
+        let also = format!("[origin]\nfills_max = {fills_max}\n[purge]\nblast_radius = 0.3\n");
+        let stage = Stage::new().also(&also).start().await;
+        busy(&stage, 0).await;
+        assert_eq!(purge(&stage, 0, &["all"]).await.json()["mode"], mode);
+    }
+}
+
 #[tokio::test]
 async fn refreshes_leave_half_of_the_origin_to_who_waits() {
     let stage = Stage::new().also("[origin]\nfills_max = 2\n").start().await;

@@ -39,7 +39,7 @@ const HITS_MIN = 80
 const kept = (one) => 100 * (1 - one.reads / (one.good + one.errors))
 const fromMemory = (one) => (100 * one.hits) / (one.good + one.errors)
 /** Shoppers are there for so long before an import begins: what is asked for most is known by then. */
-const BEFORE_S = 30
+const BEFORE_S = 60
 /** For so long a purge that was softened may be seen, s: the time in which a shop makes all that is asked for. */
 const GRACE_S = 30
 /** The preset's shortest lifetime of what is asked for here. */
@@ -168,8 +168,9 @@ function importing(base, name, { maybeLate = false } = {}) {
     state.ended = true
     const seen = state.seen.sort((a, b) => a - b)
     const [median, most] = [seen[seen.length >> 1], seen.at(-1)]
-    // What had to be read: each URL that shows a product of a batch, once; what the reader above asked for; and what became too old.
-    const budget = state.needed + state.updates / BATCH + distinct.length * (1 + Math.floor(state.seconds / TTL_S))
+    // What had to be read: each URL that shows a product of a batch, once, and once more when its echo is over; what the reader
+    // above asked for; and what became too old.
+    const budget = 2 * state.needed + state.updates / BATCH + distinct.length * (1 + Math.floor(state.seconds / TTL_S))
     const softened = await counted(["purges_softened"])
     return { budget, softened, imported: state.updates, importSeconds: state.seconds, seenMedian: median, seenMost: most, late: state.late }
   }

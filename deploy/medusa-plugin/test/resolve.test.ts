@@ -23,7 +23,7 @@ async function resolved(rules: typeof EXACT, rows: Record<string, Row[]>, ...eve
   const reader: Reader = {
     query: { graph: async ({ entity, filters, withDeleted }) => (assert.ok(withDeleted), { data: find(entity, filters.id) }) },
     before: async (id) => rows["before"]?.filter((row) => row["id"] === id),
-    table: async ({ table, id }, ids) => find(id === "p.price_list_id" ? "price_list" : table.split(" ")[0]!, ids),
+    table: async ({ table, id }, ids, most) => find(id === "p.price_list_id" ? "price_list" : table.split(" ")[0]!, ids).slice(0, most),
   }
   const told = events.map(([type, id]) => ({ type, data: { id } }))
   return [await resolve(told, rules, reader, (text) => complaints.push(text)), complaints]
@@ -166,4 +166,14 @@ test("Medusa's own cache forgets its lists after what it cannot have heard of, a
   assert.deepEqual(cleared, [])
   await clear(caching, [{ type: "POST:/admin/price-lists/:id", data: {} }])
   assert.deepEqual(cleared, [["Product:list:*", "ProductVariant:list:*"]])
+})
+
+test("what is about more rows than are read goes as it is", async () => {
+  const prices = (count: number) => Array.from({ length: count }, () => ({ id: "plist_1", price_set_id: "pset_1", variant_id: null, plain: "price_1" }))
+  const told = async (count: number) => {
+    const [events, complaints] = await seen({ price_list: prices(count) }, ["pricing.price-list.updated", "plist_1"])
+    return [said(events), complaints.length]
+  }
+  assert.deepEqual(await told(20_000), [["endcap.price-set pset_1"], 0])
+  assert.deepEqual(await told(20_001), [["pricing.price-list.updated plist_1"], 1])
 })

@@ -11,10 +11,13 @@ const ROWS_MAX = 500
 /** Events that one row may become; beyond it the event is sent as it is. */
 const WIDTH_MAX = 2_000
 
-/** Reads rows from the graph, or from tables, each with its `id`; `before` knows some that are gone. */
+/** Rows read at once, at the most: a price list may have a price for each variant of a large shop. */
+const READ_MAX = 20_000
+
+/** Reads rows from the graph, or so many at the most from tables, each with its `id`; `before` knows some that are gone. */
 export type Reader = {
   query: Query
-  table: (from: Tables, ids: string[]) => Promise<Row[]>
+  table: (from: Tables, ids: string[], most: number) => Promise<Row[]>
   before: (id: string) => Promise<Row[] | undefined>
 }
 
@@ -46,7 +49,11 @@ async function replace(rule: Rule, group: Event[], reader: Reader, complain: (te
     const read =
       "entity" in from
         ? (await reader.query.graph({ ...from, filters: { id: ids }, withDeleted: true })).data
-        : await reader.table(from, ids)
+        : await reader.table(from, ids, READ_MAX + 1)
+    if (read.length > READ_MAX) {
+      complain(`${group[0]?.type} is about more than ${READ_MAX} rows, so endcap purges more than it must`)
+      return group
+    }
     for (const row of read) push(rows, row["id"], row)
     for (const id of ids) if (!rows.has(id)) await reader.before(id).then((known) => known && rows.set(id, known))
   } catch (error) {

@@ -82,9 +82,9 @@ async function build(options: Options, container: Container, log: Log): Promise<
   const kept = await store(outbox, sql, log)
   const keeper = new Outbox(targets, kept, (parcel) => deliver(parcel.target, key, parcel.id, parcel.body), log)
   keeper.start()
-  const table = async ({ table, id, select }: Tables, ids: string[]) =>
-    (await sql(`select ${id} as id, ${select} from ${table} where ${id} = any(?)`, [ids])).rows as Row[]
-  const foresight = new Foresight((id) => table({ table: "api_key", id: "id", select: "type, token" }, [id]))
+  const table = async ({ table, id, select }: Tables, ids: string[], most: number) =>
+    (await sql(`select ${id} as id, ${select} from ${table} where ${id} = any(?) limit ${most}`, [ids])).rows as Row[]
+  const foresight = new Foresight((id) => table({ table: "api_key", id: "id", select: "type, token" }, [id], 1))
   const reader = { query: container.resolve("query"), table, before: (id: string) => foresight.rows(id) }
   const caching = container.resolve("caching", { allowUnregistered: true })
   const known = rules(stockInLists)

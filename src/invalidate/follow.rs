@@ -324,6 +324,7 @@ struct Applier {
 
 impl Applier {
     fn apply_all(&self, lines: Vec<Written>, caught_up: bool, now: Timestamp) {
+        let is_blind = self.purges.is_blind(now);
         let lines: Vec<_> = lines.iter().map(Written::read).collect();
         // Before anybody can see that they are applied.
         let tags = || lines.iter().filter_map(|line| line.purge.as_ref()).flat_map(|purge| &purge.tags);
@@ -335,8 +336,8 @@ impl Applier {
         }
         let last = lines.last().map(|line| line.seq);
         for LogLine { seq, purge } in lines {
-            // Replayed lines are old: their grace, counted from the log's own time, is long over.
-            let at = if caught_up { now } else { now.min(seq.logged_at()) };
+            // Replayed lines are old, and so is what a blind node reads: their grace began by the log's own time.
+            let at = if caught_up && !is_blind { now } else { now.min(seq.logged_at()) };
             let Some(mut purge) = purge else {
                 // Somebody else's, or a newer version's. Its place is taken, so that we do not read it again.
                 self.metrics.purges.log_garbage.inc();
@@ -391,12 +392,13 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
     const MAX_BLIND: Duration = Duration::from_secs(5);
+    const GRACE: Duration = Duration::from_secs(2);
 
     fn follower() -> (Follower, Arc<FaultyStore>, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::at(NOW));
         let log = Arc::new(FaultyStore::new(Arc::<ManualClock>::clone(&clock)));
         let metrics = Metrics::new(&[]);
-        let index = PurgeIndex::new(Duration::ZERO, 100, Duration::from_secs(100));
+        let index = PurgeIndex::new(GRACE, 100, Duration::from_secs(100));
         let follower = Follower {
             recent: Arc::default(),
             log: Arc::<FaultyStore>::clone(&log),
@@ -426,6 +428,21 @@ mod tests {
         assert!(!purges.is_blind(Timestamp::from_millis((NOW + MAX_BLIND).as_millis() - 1)));
         assert!(purges.is_blind(NOW + MAX_BLIND));
         tasks.stop().await;
+    }
+
+    /// A process that was stopped for a while, or a log that could not be reached: the acknowledgement is as old as the line.
+    #[tokio::test]
+    async fn a_blind_node_reads_of_graces_that_began_long_ago() {
+        for (late, ends) in [(MAX_BLIND - GRACE, MAX_BLIND), (MAX_BLIND, GRACE)] {
+            let (follower, log, clock) = follower();
+            follower.purges.confirmed(clock.now());
+            let line = Purge { tags: vec![("a".to_owned(), Mode::Soft)], ..Purge::default() };
+            follower.append(&line).await.unwrap();
+            clock.advance(late);
+            let lines = log.read_log(PurgeSeq::ZERO, 9, Duration::ZERO).await.unwrap();
+            follower.apply_all(lines, true, clock.now()).await;
+            assert_eq!(finds(&follower, PurgeSeq::ZERO), Purged::Soft { until: NOW + ends });
+        }
     }
 
     /// A follower who has read a line that the log no longer has, and where that stood.

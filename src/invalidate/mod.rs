@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::policy::breaker::Breaker;
 use crate::policy::position::Positions;
 use crate::policy::purge::{Marked, Purge, PurgeSeq};
+use crate::policy::tags::TAG_BYTES_MAX;
 use crate::policy::time::Timestamp;
 use crate::purges::Purges;
 use crate::store::hot::Hot;
@@ -25,9 +26,6 @@ use crate::store::{SharedStore, StoreError};
 use crate::tasks::Tasks;
 use recent::Recent;
 use replay::Replay;
-
-/// Longest tag that is taken, in bytes: the longest request target fits behind `path:`.
-const TAG_BYTES_MAX: usize = 8 * 1024 + 64;
 
 /// Where an acknowledged purge is safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

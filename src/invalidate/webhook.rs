@@ -103,9 +103,9 @@ impl Webhooks {
         match self.seen().find(source, &verified, now) {
             Delivery::New => {}
             // A sender that never saw our answer signs anew for its next attempt: done is done.
-            Delivery::Retry => {
+            Delivery::Retry(status, durable) => {
                 self.metrics.webhook("duplicate");
-                return Reply { status: StatusCode::OK, body: json!({ "duplicate": true, "purged": 0 }) };
+                return Reply { status, body: json!({ "duplicate": true, "purged": 0, "durable": durable }) };
             }
             // The very same delivery again is somebody who recorded it.
             Delivery::Replay => {
@@ -117,7 +117,7 @@ impl Webhooks {
         let reply = self.take(source, &verified, body).await;
         if reply.status.is_success() {
             // Only what was done is remembered: what failed may be sent again as it is.
-            self.seen().remember(source, &verified, now, hook.tolerance * 2);
+            self.seen().remember(source, &verified, &reply, now, hook.tolerance * 2);
         }
         reply
     }
@@ -184,7 +184,9 @@ impl Webhooks {
             }
             Err(error @ (PurgeError::Invalid(_) | PurgeError::TooMany { .. })) => {
                 self.metrics.webhook("invalid");
-                Reply::error(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
+                let is_long = matches!(error, PurgeError::TooMany { .. });
+                let status = if is_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+                Reply::error(status, &error.to_string())
             }
             Err(error @ (PurgeError::Log(_) | PurgeError::Journal(..) | PurgeError::NotApplied(_))) => {
                 self.metrics.webhook("not_durable");
@@ -208,18 +210,28 @@ impl Webhooks {
 }
 
 /// How a delivery stands to those taken before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Delivery {
     New,
-    Retry,
+    /// It was taken with this status, and was safe there.
+    Retry(StatusCode, Value),
     Replay,
+}
+
+/// A delivery that was taken.
+#[derive(Debug)]
+struct Taken {
+    /// The timestamps under which it came.
+    stamps: Vec<u64>,
+    status: StatusCode,
+    durable: Value,
 }
 
 /// Ids of deliveries that were taken, for twice the tolerance: after that the timestamp gives a replay away.
 #[derive(Debug, Default)]
 struct SeenIds {
-    /// Source and id, with the timestamps under which it came.
-    ids: HashMap<(String, String), Vec<u64>>,
+    /// By source and id.
+    ids: HashMap<(String, String), Taken>,
     order: VecDeque<(Timestamp, (String, String))>,
 }
 
@@ -232,17 +244,19 @@ impl SeenIds {
         }
         match self.ids.get_mut(&(source.to_owned(), verified.id.clone())) {
             None => Delivery::New,
-            Some(stamps) if stamps.contains(&verified.timestamp) => Delivery::Replay,
-            Some(stamps) => {
-                stamps.push(verified.timestamp);
-                Delivery::Retry
+            Some(taken) if taken.stamps.contains(&verified.timestamp) => Delivery::Replay,
+            Some(taken) => {
+                taken.stamps.push(verified.timestamp);
+                Delivery::Retry(taken.status, taken.durable.clone())
             }
         }
     }
 
-    fn remember(&mut self, source: &str, verified: &Verified, now: Timestamp, keep: Duration) {
+    fn remember(&mut self, source: &str, verified: &Verified, reply: &Reply, now: Timestamp, keep: Duration) {
         let id = (source.to_owned(), verified.id.clone());
-        self.ids.entry(id.clone()).or_default().push(verified.timestamp);
+        let (status, durable) = (reply.status, reply.body["durable"].clone());
+        let taken = self.ids.entry(id.clone()).or_insert(Taken { stamps: Vec::new(), status, durable });
+        taken.stamps.push(verified.timestamp);
         self.order.push_back((now + keep, id));
     }
 }

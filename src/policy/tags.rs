@@ -17,8 +17,10 @@ use super::route::{Rule, TagPath};
 
 /// Most tags of one entry; beyond it the largest kinds collapse into their coarse tag.
 pub const TAGS_MAX: usize = 2048;
-/// Longest tag that is taken from outside; a longer string is no id.
-const TAG_BYTES_MAX: usize = 256;
+/// Longest tag, in bytes, of an answer and of a purge alike: the longest request target fits behind `path:`.
+pub const TAG_BYTES_MAX: usize = 8 * 1024 + 64;
+/// Longest kind whose coarse tag is kept.
+const KIND_BYTES_MAX: usize = 256;
 
 /// 64 bits of blake3 over a tag: the same on every node. Two tags that collide purge one another,
 /// which costs a fill and never serves anything stale.
@@ -69,7 +71,7 @@ pub fn coarse_tag(kind: &str) -> TagHash {
         if kept.len() == KEPT_MAX {
             kept.clear();
         }
-        if kind.len() <= TAG_BYTES_MAX {
+        if kind.len() <= KIND_BYTES_MAX {
             kept.insert(kind.into(), hash);
         }
         hash
@@ -89,8 +91,11 @@ impl Tags {
         Self::default()
     }
 
-    /// Adds a tag.
+    /// Adds a tag. One that is too long for a purge to name is none.
     pub fn add(&mut self, tag: &str) {
+        if tag.len() > TAG_BYTES_MAX {
+            return;
+        }
         self.found.push((coarse_tag(kind_of(tag)), TagHash::of(tag)));
     }
 
@@ -141,13 +146,13 @@ impl Tags {
         }
     }
 
-    /// Adds the words of the response headers that the rule names.
+    /// Adds the words of the response headers that the rule names. One that is no UTF-8 may be any: every purge finds it.
     pub fn add_headers(&mut self, rule: &Rule, headers: &HeaderMap) {
         for name in &rule.tag_headers {
             for value in headers.get_all(name) {
-                let words = value.to_str().unwrap_or("").split([',', ' ', '\t']);
-                for word in words.filter(|word| !word.is_empty() && word.len() <= TAG_BYTES_MAX) {
-                    self.add(word);
+                let words = value.as_bytes().split(|byte| matches!(byte, b',' | b' ' | b'\t'));
+                for word in words.filter(|word| !word.is_empty()) {
+                    self.add(std::str::from_utf8(word).unwrap_or("*"));
                 }
             }
         }
@@ -169,21 +174,17 @@ impl Tags {
         parser.end()
     }
 
-    /// Adds a string where it is an id of one of the kinds, or several joined by dots (`mpath`).
+    /// Adds a string that begins as an id of one of the kinds does, whatever it holds, and the ids that it is joined of by
+    /// dots (`mpath`).
     fn add_ids(&mut self, prefixes: &[String], value: &str) {
-        if !prefixes.iter().any(|prefix| value.starts_with(prefix.as_str())) {
-            return;
-        }
-        for piece in value.split('.') {
-            let id = prefixes.iter().any(|prefix| {
-                piece.strip_prefix(prefix.as_str()).is_some_and(|rest| {
-                    !rest.is_empty()
-                        && piece.len() <= TAG_BYTES_MAX
-                        && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-                })
-            });
-            if id {
-                self.add(piece);
+        let is_id = |text: &str| {
+            let rest = |prefix: &String| text.strip_prefix(prefix.as_str()).is_some_and(|rest| !rest.is_empty());
+            prefixes.iter().any(rest)
+        };
+        if is_id(value) {
+            self.add(value);
+            if value.contains('.') {
+                value.split('.').filter(|piece| is_id(piece)).for_each(|piece| self.add(piece));
             }
         }
     }
@@ -246,7 +247,7 @@ impl Walk<'_> {
     fn scalar(&mut self, value: &str) {
         self.tags.add_ids(self.prefixes, value);
         for (path, done) in &self.live {
-            if *done == path.steps.len() && !value.is_empty() && value.len() <= TAG_BYTES_MAX {
+            if *done == path.steps.len() && !value.is_empty() {
                 self.tags.add(&format!("{}:{value}", path.kind));
             }
         }
@@ -287,7 +288,11 @@ impl<'de> Visitor<'de> for Walk<'_> {
         Ok(())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+    fn visit_f64<E>(mut self, _: f64) -> Result<(), E> {
+        // As an id it has lost digits, so it may be any of its kind.
+        if !self.live.is_empty() {
+            self.scalar("*");
+        }
         Ok(())
     }
 
@@ -341,8 +346,10 @@ mod tests {
     fn ids_are_found_wherever_they_stand_and_nothing_else() {
         let body = r#"{"products":[{"id":"prod_1","title":"a prod_9 b","variants":[{"id":"variant_1"},"variant_2"]},
             {"id":"prod_1"},{"mpath":"pcat_1.pcat_2"},{"prod_5":1},{"x":"prod_"},{"x":"prod_a b"},{"x":"product_1"},
-            null,true,1.5,-3,"prod_\u0031x"]}"#;
-        let expected = ["prod_1", "variant_1", "variant_2", "pcat_1", "pcat_2", "prod_1x"];
+            null,true,1.5,-3,"prod_\u0031x","variant_é.1"]}"#;
+        let mpath = ["pcat_1.pcat_2", "pcat_1", "pcat_2"];
+        let odd = ["prod_a b", "variant_é.1", "variant_é"];
+        let expected = [&["prod_1", "variant_1", "variant_2", "prod_1x"], &mpath[..], &odd].concat();
         assert_eq!(of_body(&rule(), body), hashes(&expected));
     }
 
@@ -372,6 +379,8 @@ mod tests {
         ];
         let body = r#"{"products":[{"id":17,"brand":{"id":4}},{"id":"x"}],"page":{"slug":"home","id":9},"id":1}"#;
         assert_eq!(of_body(&rule, body), hashes(&["product:17", "product:x", "page:home"]));
+        let body = r#"{"products":[{"id":36893488147419103232}],"page":{"slug":true,"id":1.5}}"#;
+        assert_eq!(of_body(&rule, body), hashes(&["product:*"]), "a number that is not kept may be any");
     }
 
     #[test]
@@ -434,9 +443,21 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("surrogate-key", "a b,c".parse().unwrap());
         headers.append("surrogate-key", "d".parse().unwrap());
-        let mut tags = Tags::new();
-        tags.add_headers(&rule(), &headers);
-        assert_eq!(tags.finish(TAGS_MAX).0.into_vec(), hashes(&["a", "b", "c", "d"]));
+        let of = |headers: &HeaderMap| {
+            let mut tags = Tags::new();
+            tags.add_headers(&rule(), headers);
+            tags.finish(TAGS_MAX).0.into_vec()
+        };
+        assert_eq!(of(&headers), hashes(&["a", "b", "c", "d"]));
+        let long = ["x".repeat(TAG_BYTES_MAX), "y".repeat(TAG_BYTES_MAX + 1)];
+        for (value, expected) in [
+            ("a é".as_bytes(), &["a", "é"][..]),
+            (b"a \xe9", &["a", "*"]),
+            (long.join(" ").as_bytes(), &[long[0].as_str()]),
+        ] {
+            let value = http::HeaderValue::from_bytes(value).unwrap();
+            assert_eq!(of(&HeaderMap::from_iter([("surrogate-key".parse().unwrap(), value)])), hashes(expected));
+        }
     }
 
     #[test]

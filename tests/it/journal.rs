@@ -24,6 +24,9 @@ async fn a_purge_while_redis_is_gone_is_safe_and_comes_into_the_log() {
     let (status, body) = hook(&stage, 0, "msg_1").await;
     assert_eq!((status, &body["durable"]), (202, &"journal".into()), "{body}");
     assert_eq!(body.get("position"), Some(&serde_json::Value::Null), "no other node could tell whether it is past it");
+    stage.advance_secs(1);
+    let (status, again) = hook(&stage, 0, "msg_1").await;
+    assert_eq!((status, &again["durable"], &again["duplicate"]), (202, &"journal".into(), &true.into()), "{again}");
     assert_eq!(stage.get(PRODUCT).await.version(), 2, "applied here before it was acknowledged");
     assert_eq!(stage.status(0).await["purges"]["journaled"], 1);
     assert_eq!(stage.metric(0, "endcap_journaled_purges", &[]).await, 1.0);

@@ -201,6 +201,23 @@ async fn what_the_index_has_forgotten_counts_as_purged() {
 
 /// One purge may be as long as the log takes: every node reads it, and one that starts behind it as well.
 #[tokio::test]
+async fn whatever_tag_an_answer_bears_a_purge_of_it_finds_the_answer() {
+    let stage = Stage::new().start().await;
+    let long = "x".repeat(4096);
+    for tag in ["a", "prod_ä.b", &long] {
+        stage.origin.answer("/store/products", Answer::json("{}").header("surrogate-key", &format!("{tag} other")));
+        stage.origin.answer("/store/regions", Answer::json(format!(r#"{{"region":{{"id":"reg_{tag} {tag}"}}}}"#)));
+        for (path, purged) in [("/store/products", tag), ("/store/regions", &format!("reg_{tag} {tag}"))] {
+            stage.purge("hard", &["all"]).await;
+            stage.get(path).await;
+            assert_eq!(stage.get(path).await.detail(), "hit");
+            stage.purge("hard", &[purged]).await;
+            assert_ne!(stage.get(path).await.detail(), "hit", "{path} {purged}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_purge_of_a_hundred_thousand_tags_of_any_bytes_reaches_every_node() {
     let mut stage = Stage::new().redis().await.nodes(2).start().await;
     stage.origin.answer("/store/products", Answer::json(r#"{"products":[{"id":"prod_1"}]}"#));

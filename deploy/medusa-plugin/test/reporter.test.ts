@@ -5,6 +5,7 @@ import { BODY_BYTES_MAX } from "../src/lib/events"
 import { report } from "../src/lib/middleware"
 import { Outbox } from "../src/lib/outbox"
 import { EVENTS_MAX, Reporter, Shop, WINDOW_MS } from "../src/lib/reporter"
+import { Row } from "../src/lib/rules"
 import { MemoryStore } from "../src/lib/store"
 
 const ROW = "01M7YJZFXB9RMGWYXB54YHDJW1"
@@ -34,6 +35,9 @@ function stage(shop: Partial<Shop> = {}) {
   const dead = async () => (await store.claim("http://a", 9, 1)).length
   return { reporter, sent, lines, complaints, settle, dead, store }
 }
+
+/** As the shop has it; `rows` are its products. */
+const service = (reporter: Reporter, rows: (ids: string[]) => Promise<Row[]> = async () => []) => ({ begins: () => reporter.begins(), products: rows })
 
 function staged(name: string, run: () => Promise<void>): void {
   test(name, () => run().finally(() => mock.timers.reset()))
@@ -159,7 +163,7 @@ staged("an edit of a product's content is told as such, and what the shop's own 
     })
   const handle = async (path: string, body: unknown, ...names: string[]): Promise<unknown> => {
     const response = Object.assign(new EventEmitter(), { statusCode: 200, writableEnded: true })
-    const request = { method: "POST", originalUrl: path, body, scope: { resolve: () => reporter } }
+    const request = { method: "POST", originalUrl: path, body, scope: { resolve: () => service(reporter) } }
     // Emitted by what the handler began, as a workflow does.
     await new Promise<void>((done) => report(request, response as never, () => setImmediate(() => (emit(names), done()))))
     response.emit("close")
@@ -181,6 +185,11 @@ staged("an edit of a product's content is told as such, and what the shop's own 
     const told = (await handle(P, { title: "x" }, ...names)) as string[]
     assert.ok(told.includes("endcap.product-listing"), names.join())
   }
+  // Images and prices of variants are no rows of the product's own.
+  for (const body of [{ images: [] }, { variants: [] }]) {
+    const told = (await handle(P, body, "product.product.updated", "product.updated")) as string[]
+    assert.deepEqual(told, [...content, ...listing], JSON.stringify(body))
+  }
   for (const names of [["product.product.updated -"], ["product.product.updated"], ["product.product.updated g2"]]) {
     const told = (await handle("/admin/products/batch", batch, ...names, "product.updated")) as string[]
     assert.ok(told.includes("endcap.product-listing"), names.join())
@@ -200,13 +209,43 @@ staged("an edit of a product's content is told as such, and what the shop's own 
   }
 })
 
+staged("what a form says of a product that is as it was changes no list, as far as that is known in time", async () => {
+  const { reporter, sent, settle } = stage()
+  const id = `prod_${ROW}`
+  const long = new Date(Date.now() - 1_000)
+  const row = { id, status: "published", handle: "shirt", weight: "300", discountable: true, type_id: null, updated_at: long }
+  const form = { title: "x", status: "published", handle: "shirt", discountable: true }
+  const save = async (body: object, rows: () => Promise<Row[]>, path = `/admin/products/${id}`) => {
+    const response = Object.assign(new EventEmitter(), { statusCode: 200, writableEnded: true })
+    const request = { method: "POST", originalUrl: path, body, scope: { resolve: () => service(reporter, rows) } }
+    const emit = () => reporter.event("product.updated", { id }, "g1")
+    await new Promise<void>((done) => report(request, response as never, () => setImmediate(() => (emit(), done()))))
+    await settle(WINDOW_MS)
+    return (sent.splice(0) as { type: string }[][]).flat().map(({ type }) => type)
+  }
+  const now = async () => [row]
+  const content = ["endcap.product-content"]
+  const listing = ["endcap.product-listing"]
+  assert.deepEqual(await save(form, now), content)
+  assert.deepEqual(await save({ ...form, weight: 300, type_id: null }, now), content)
+  assert.deepEqual(await save({ update: [{ id, ...form }] }, now, "/admin/products/batch"), content)
+  assert.deepEqual(await save({ update: [{ id, ...form }, { id, ...form, status: "draft" }] }, now, "/admin/products/batch"), listing, "named twice")
+  for (const other of [{ status: "draft" }, { handle: "trousers" }, { weight: null }, { type_id: "ptyp_1" }, { tags: [] }, { material: "wool" }]) {
+    assert.deepEqual(await save({ ...form, ...other }, now), listing, JSON.stringify(other))
+  }
+  assert.deepEqual(await save(form, async () => []), listing, "a row that is not there")
+  assert.deepEqual(await save(form, async () => [{ ...row, updated_at: new Date(Date.now() + 1_000) }]), listing, "the request may have made it so")
+  assert.deepEqual(await save(form, () => new Promise(() => {})), listing, "the handler was faster")
+  assert.deepEqual(await save(form, () => Promise.reject(new Error("no database"))), listing)
+})
+
 staged("an import is told by what it changes: a thousand titles leave lists alone, a thousand states do not", async () => {
   const { reporter, sent, settle } = stage()
   const ids = Array.from({ length: 1_000 }, (_, at) => `prod_${String(at).padStart(26, "0")}`)
   const importing = async (fields: object) => {
     const response = Object.assign(new EventEmitter(), { statusCode: 200, writableEnded: true })
     const body = { update: ids.map((id) => ({ id, ...fields })) }
-    const request = { method: "POST", originalUrl: "/admin/products/batch", body, scope: { resolve: () => reporter } }
+    const request = { method: "POST", originalUrl: "/admin/products/batch", body, scope: { resolve: () => service(reporter) } }
     const emit = () => ids.forEach((id) => reporter.event("product.updated", { id }, "g1"))
     await new Promise<void>((done) => report(request, response as never, () => setImmediate(() => (emit(), done()))))
     await settle(WINDOW_MS)

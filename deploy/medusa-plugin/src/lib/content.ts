@@ -1,18 +1,37 @@
 import { AsyncLocalStorage } from "node:async_hooks"
 import { Event, ID } from "./events"
+import { Row } from "./rules"
 
 /**
  * Fields of a product that say nothing about which lists it is in: no list is filtered by them. Lists that are searched
  * or sorted by them have the tag `list:product-text`. So it is with the prices of its variants.
  */
 const CONTENT = new Set(["id", "title", "subtitle", "description", "metadata", "thumbnail", "images"])
+/**
+ * Columns that may say which lists it is in. The admin's forms name some of them whatever was changed: where all are as they
+ * were, lists are, too.
+ */
+export const COLUMNS = [
+  "status", "handle", "discountable", "is_giftcard", "type_id", "collection_id", "external_id",
+  "material", "weight", "length", "height", "width", "origin_country", "hs_code", "mid_code",
+] as const
+/** Products of one request whose columns are looked at. */
+const LOOKED_AT_MAX = 500
 const PRODUCT = /^\/admin\/products\/([^/?]+)\/?(\?|$)/
 const BATCH = /^\/admin\/products\/batch\/?(\?|$)/
+const WORKFLOW = new Set(["product.updated"])
 const UPDATED = new Set(["product.updated", "product.product.updated"])
+
+/** Reads these products' columns, and when each was updated last. */
+export type Look = (ids: string[]) => Promise<Row[]>
 
 /** Products whose content alone a request changes, and what it has emitted of them so far. */
 type Edit = {
-  products: Set<string>
+  /** What it says of their columns. */
+  products: Map<string, Map<string, unknown>>
+  began: number
+  /** What those were, as soon as that has been read. */
+  before?: Map<string, Row>
   /** What its workflow emits. A batch writes products without an event of their module. */
   emits: Set<string>
   emitted: Set<string>
@@ -21,11 +40,19 @@ type Edit = {
 }
 const edits = new AsyncLocalStorage<Edit>()
 
-/** Runs a request's handler so that the events of an edit of content are known as such. */
-export function edit(method: string, path: string, body: unknown, handler: () => void): void {
+/**
+ * Runs a request's handler so that the events of an edit of content are known as such. What the products were is looked at
+ * meanwhile, and nobody waits for it: where the handler is faster, or the look fails, the edit may be of anything.
+ */
+export function edit(method: string, path: string, body: unknown, handler: () => void, look?: Look): void {
   const edit = method === "POST" ? contentOnly(path, body) : undefined
-  if (edit) edits.run(edit, handler)
-  else handler()
+  if (!edit) return handler()
+  const ids = [...edit.products].flatMap(([id, said]) => (said.size > 0 ? id : []))
+  if (look && ids.length > 0 && ids.length <= LOOKED_AT_MAX) {
+    const known = (rows: Row[]) => void (edit.before = new Map(rows.map((row) => [row["id"], row])))
+    look(ids).then(known, () => undefined)
+  }
+  edits.run(edit, handler)
 }
 
 /**
@@ -46,7 +73,7 @@ export function asUpdate(event: Event, group: string | undefined): Event {
  */
 function isContent(type: string, id: string, group: string | undefined): boolean {
   const edit = edits.getStore()
-  if (!edit?.products.has(id) || !edit.emits.has(type) || group === undefined) return false
+  if (!edit || !isAsBefore(edit, id) || !edit.emits.has(type) || group === undefined) return false
   edit.group ??= group
   const said = `${type} ${id}`
   if (edit.group !== group || edit.emitted.has(said)) return false
@@ -54,18 +81,56 @@ function isContent(type: string, id: string, group: string | undefined): boolean
   return true
 }
 
-function contentOnly(path: string, body: unknown): Edit | undefined {
-  const id = PRODUCT.exec(path)?.[1]
-  if (id !== undefined && ID.test(id)) return content(body) ? { products: new Set([id]), emits: UPDATED, emitted: new Set() } : undefined
-  if (!BATCH.test(path) || !object(body) || Object.keys(body).some((key) => key !== "update") || !Array.isArray(body["update"])) return undefined
-  const updates: unknown[] = body["update"]
-  if (!updates.every(content)) return undefined
-  const products = new Set(updates.map((update) => String((update as { id?: unknown }).id)))
-  return { products, emits: new Set(["product.updated"]), emitted: new Set() }
+/**
+ * Whether a product's columns were what the request says that they are. A row that was updated since the request began, by
+ * this process' clock, may be what the request has made of it.
+ */
+function isAsBefore({ products, before, began }: Edit, id: string): boolean {
+  const said = products.get(id)
+  if (!said || said.size === 0) return said !== undefined
+  const row = before?.get(id)
+  if (!row || !(new Date(row["updated_at"]).getTime() < began)) return false
+  return [...said].every(([column, value]) => text(row[column]) === text(value))
 }
 
-function content(body: unknown): boolean {
-  return object(body) && Object.entries(body).every(([key, value]) => CONTENT.has(key) || (key === "variants" && pricesOnly(value)))
+/** Measures are numbers here and text there. */
+function text(value: unknown): string | null {
+  return value === null || value === undefined ? null : String(value)
+}
+
+function contentOnly(path: string, body: unknown): Edit | undefined {
+  const edit = (products: Edit["products"], emits: Set<string>): Edit => ({ products, emits, began: Date.now(), emitted: new Set() })
+  const id = PRODUCT.exec(path)?.[1]
+  if (id !== undefined && ID.test(id)) {
+    const said = content(body)
+    return said && edit(new Map([[id, said]]), isOfRow(body as object) ? UPDATED : WORKFLOW)
+  }
+  if (!BATCH.test(path) || !object(body) || Object.keys(body).some((key) => key !== "update") || !Array.isArray(body["update"])) return undefined
+  const products: Edit["products"] = new Map()
+  for (const update of body["update"] as unknown[]) {
+    const said = content(update)
+    const id = (update as { id?: unknown } | null)?.id
+    // Twice in one batch: which of the two comes last nobody knows.
+    if (!said || typeof id !== "string" || products.has(id)) return undefined
+    products.set(id, said)
+  }
+  return edit(products, WORKFLOW)
+}
+
+/** What a body that changes content at the most says of columns; undefined where it may change more. */
+function content(body: unknown): Map<string, unknown> | undefined {
+  if (!object(body)) return undefined
+  const said = new Map<string, unknown>()
+  for (const [key, value] of Object.entries(body)) {
+    if ((COLUMNS as readonly string[]).includes(key)) said.set(key, value)
+    else if (!CONTENT.has(key) && !(key === "variants" && pricesOnly(value))) return undefined
+  }
+  return said
+}
+
+/** Images and variants have rows of their own: the product's module says nothing of them. */
+function isOfRow(body: object): boolean {
+  return Object.keys(body).some((key) => key !== "images" && key !== "variants")
 }
 
 /** Prices have events of their own. */

@@ -1,5 +1,5 @@
 import type { Written } from "./admin"
-import { edit } from "./content"
+import { edit, Look } from "./content"
 
 /** Express and Medusa, as far as they are used here. */
 export type Request = {
@@ -11,7 +11,7 @@ export type Request = {
 }
 export type Response = { statusCode: number; writableEnded: boolean; once(event: "close", listener: () => void): void }
 
-type Service = { begins(method: string, path: string): (written?: Written) => void }
+type Service = { begins(method: string, path: string): (written?: Written) => void; products: Look }
 
 /** How often a request is looked at whose client hung up. */
 const LOOK_MS = 250
@@ -30,5 +30,5 @@ export function report(req: Request, res: Response, next: () => void): void {
     ended?.(auth_context?.actor_id ? { method, path, body, status: res.statusCode } : undefined)
   }
   res.once("close", () => tell(0))
-  edit(req.method, req.originalUrl, req.body, next)
+  edit(req.method, req.originalUrl, req.body, next, service && ((ids) => service.products(ids)))
 }

@@ -1,4 +1,5 @@
 import { clear } from "../../lib/caching"
+import { COLUMNS, Look } from "../../lib/content"
 import { deliver } from "../../lib/deliver"
 import { Foresight } from "../../lib/foresee"
 import { Options, settings } from "../../lib/options"
@@ -23,6 +24,7 @@ export default class EndcapService {
   #reporter?: Reporter
   #clock?: PriceClock
   #foresight?: Foresight
+  #look?: Look
   #bus?: { removeInterceptor?(interceptor: unknown): void }
   readonly #intercept = ({ name, data, metadata }: Released) => this.#reporter?.event(name, data, metadata?.eventGroupId)
 
@@ -45,6 +47,11 @@ export default class EndcapService {
     return this.#reporter?.begins() ?? DOES_NOTHING
   }
 
+  /** What products are just now. */
+  async products(ids: string[]): Promise<Row[]> {
+    return (await this.#look?.(ids)) ?? []
+  }
+
   /** What waits to be taken. Undefined while the plugin is off. */
   async status(): Promise<Status | undefined> {
     return this.#reporter?.status()
@@ -54,10 +61,11 @@ export default class EndcapService {
     const { container } = require("@medusajs/framework") as { container: Container }
     const log = container.resolve("logger") as Log
     try {
-      const { reporter, clock, foresight } = await build(this.#options, container, log)
+      const { reporter, clock, foresight, look } = await build(this.#options, container, log)
       this.#reporter = reporter
       this.#clock = clock
       this.#foresight = foresight
+      this.#look = look
       this.#bus = container.resolve("event_bus")
       // Called when a workflow has committed, in the process that did, before any queue; subscribers come later.
       ;(this.#bus as any).addInterceptor(this.#intercept)
@@ -75,7 +83,7 @@ export default class EndcapService {
   }
 }
 
-async function build(options: Options, container: Container, log: Log): Promise<{ reporter: Reporter; clock: PriceClock; foresight: Foresight }> {
+async function build(options: Options, container: Container, log: Log): Promise<{ reporter: Reporter; clock: PriceClock; foresight: Foresight; look: Look }> {
   const { targets, key, sends, tells, stockInLists, outbox } = settings(options, process.env)
   const knex = container.resolve("__pg_connection__") as { raw: Sql }
   const sql: Sql = (statement, values) => knex.raw(statement, values)
@@ -84,6 +92,7 @@ async function build(options: Options, container: Container, log: Log): Promise<
   keeper.start()
   const table = async ({ table, id, select }: Tables, ids: string[], most: number) =>
     (await sql(`select ${id} as id, ${select} from ${table} where ${id} = any(?) limit ${most}`, [ids])).rows as Row[]
+  const look: Look = (ids) => table({ table: "product", id: "id", select: [...COLUMNS, "updated_at"].join(", ") }, ids, ids.length)
   const foresight = new Foresight((id) => table({ table: "api_key", id: "id", select: "type, token" }, [id], 1))
   const reader = { query: container.resolve("query"), table, before: (id: string) => foresight.rows(id) }
   const caching = container.resolve("caching", { allowUnregistered: true })
@@ -98,7 +107,7 @@ async function build(options: Options, container: Container, log: Log): Promise<
     keeper,
   )
   const clock = new PriceClock(kept, (from) => lookAtLists(sql, from), (events) => reporter.tell(events), complain)
-  return { reporter, clock, foresight }
+  return { reporter, clock, foresight, look }
 }
 
 async function store(kind: "table" | "memory", sql: Sql, log: Log): Promise<Store> {

@@ -33,8 +33,12 @@ const IMPORT_S = Number(process.env.IMPORT_S || 1800)
 /** While it runs, shoppers ask at this pace, answered or not: who waits for answers asks the less the slower they are, so that
  * misses would look more frequent than shoppers find them. */
 const RATE = Number(process.env.RATE || 50)
-/** The least hit ratio in each slice of an import, %. */
+/** The least hit ratio in each slice of an import, %, and what must come from memory at the least: without a store it is none. */
 const HITS_MIN = 80
+const MEMORY_MIN = 50
+/** The storefront's requests with endcap, as a multiple of those without it; and how long 95 % of them may take, ms. */
+const RATIO_MIN = 500
+const P95_MAX = 5
 /** A hit needs no request of its own at the shop: as everywhere, who waits for another's fill has hit, too. */
 const kept = (one) => 100 * (1 - one.reads / (one.good + one.errors))
 const fromMemory = (one) => (100 * one.hits) / (one.good + one.errors)
@@ -52,8 +56,8 @@ const api = await admin(shop.base)
 const s = await subjects(api)
 const { url: redisUrl } = await redis()
 const { products: visited, count } = await api.get("/admin/products?limit=20&fields=id,handle,title,collection_id,*tags,*categories,*options.values")
-const ids = []
-while (ids.length < count) ids.push(...(await api.get(`/admin/products?limit=1000&offset=${ids.length}&fields=id`)).products.map(({ id }) => id))
+const products = []
+while (products.length < count) products.push(...(await api.get(`/admin/products?limit=1000&offset=${products.length}&fields=id,status`)).products)
 
 /** Visits of 30 requests each, counted from the official storefront: the layout with each of five pages. */
 async function visits() {
@@ -144,21 +148,23 @@ async function part(name, base, going, { meanwhile, load = closed, check = false
 }
 const lasting = (seconds) => (slices) => slices.length * SLICE_S < seconds
 
-/** Updates in batches as an import makes them, each with a new title; and when a reader sees the first of a batch, unless it
- * may be seen late: then the next batch comes when endcap was told. */
-function importing(base, name, { maybeLate = false } = {}) {
+/** Updates in batches as an import makes them, each with a new title, and with the status that it has; `lists` has each change
+ * what lists may be filtered by. And when a reader sees the first of a batch, unless it may be seen late: then the next batch
+ * comes when endcap was told. */
+function importing(base, name, { maybeLate = false, lists = false } = {}) {
   const state = { ended: false, updates: 0, seen: [], late: 0, needed: 0 }
   state.run = async () => {
     const from = performance.now()
     for (; state.updates < IMPORTED; state.updates += BATCH) {
       if (performance.now() - from > IMPORT_S * 1000) throw new Error(`the import is not through after ${IMPORT_S} s: ${state.updates} updates`)
-      const batch = Array.from({ length: BATCH }, (_, n) => ids[(state.updates + n) % ids.length])
-      state.needed += distinct.filter((path) => batch.some((id) => shown.get(path).has(id))).length
+      const batch = Array.from({ length: BATCH }, (_, n) => products[(state.updates + n) % products.length])
+      state.needed += distinct.filter((path) => (lists ? shown.get(path).size > 0 : batch.some(({ id }) => shown.get(path).has(id)))).length
       const title = `Imported ${name}, ${state.updates}`
-      await api.post("/admin/products/batch", { update: batch.map((id) => ({ id, title, metadata: { at: state.updates } })) })
+      const said = { title, metadata: { at: state.updates }, ...(lists && { external_id: `erp-${state.updates}` }) }
+      await api.post("/admin/products/batch", { update: batch.map(({ id, status }) => ({ id, status, ...said })) })
       const answered = performance.now()
       const right = async () => {
-        const { status, text } = await send(base, "GET", `/store/products/${batch[0]}?fields=id,title`, { headers: s.pk })
+        const { status, text } = await send(base, "GET", `/store/products/${batch[0].id}?fields=id,title`, { headers: s.pk })
         return status === 404 || text.includes(title)
       }
       if (maybeLate) await told(api)
@@ -224,18 +230,20 @@ await part("endcap, cold", endcap.base, lasting(STEADY_S))
 await part("endcap, warm", endcap.base, lasting(STEADY_S), { check: true })
 await part("endcap, shop killed for 30 s", endcap.base, lasting(SLICE_S * 2 + KILLED_S + 10), { meanwhile: dying, check: true })
 /** An import while shoppers ask at their pace, beginning with all in memory. */
-async function underImport(name, { hit, grace = 0 }) {
+async function underImport(name, { memoryMin, grace = 0, lists = false }) {
   await all(distinct, 2, (path) => until(path, async () => (await send(endcap.base, "GET", path, { headers: s.pk })).outcome === "hit"))
-  const { run, going } = importing(endcap.base, name, { maybeLate: grace > 0 })
+  const { run, going } = importing(endcap.base, name, { maybeLate: grace > 0, lists })
   const shoppers = (base, seconds) => paced(base, paths, { rate: RATE, seconds, headers: { ...s.pk, "accept-encoding": "gzip" }, first: Math.floor(Math.random() * paths.length) })
   await (await shoppers(endcap.base, BEFORE_S))()
-  await part(name, endcap.base, going, { meanwhile: run, load: shoppers, check: true, grace, hit })
+  await part(name, endcap.base, going, { meanwhile: run, load: shoppers, check: true, grace, memoryMin })
 }
-await underImport("endcap, import", { hit: kept })
+await underImport("endcap, import", { memoryMin: MEMORY_MIN })
+await underImport("endcap, import that changes lists", { memoryMin: 0, lists: true })
 await stop(endcap.child)
 endcap = await withEndcap(`[purge]\nblast_radius = 0.3\nsoft_grace = "${GRACE_S}s"\n`)
-await underImport("endcap, blast_radius, import", { hit: fromMemory, grace: GRACE_S })
+await underImport("endcap, blast_radius, import", { memoryMin: HITS_MIN, grace: GRACE_S })
 
+const [bare, warm] = ["shop alone", "endcap, warm"].map((wanted) => parts.find(({ name }) => name === wanted))
 const bySlices = (of, which = () => true) => parts.filter(which).map((row) => row.name.padEnd(34) + row.slices.map(of).join("  ")).join("\n")
 const imports = parts.filter((row) => row.imported !== undefined)
 const seenLine = (row) => (row.seenMost === undefined ? "" : `; from a batch's answer until a read shows it: median ${row.seenMedian.toFixed(0)} ms, most ${row.seenMost.toFixed(0)} ms, never within 15 s: ${row.late}`)
@@ -247,9 +255,11 @@ const problems = [
   ...parts.filter((row) => isEndcap(row) && row.errors > 0).map((row) => `${row.name}: ${row.errors} errors`),
   ...imported.filter((row) => row.late > 0).map((row) => `${row.name}: ${row.late} batches were not seen`),
   ...imported.filter((row) => row.reads > row.budget).map((row) => `${row.name}: ${row.reads} reads at the shop, more than the budget of ${row.budget}`),
-  ...imported.flatMap((row) => row.slices.map((one, n) => [row.hit(one), n]).filter(([share]) => !(share > HITS_MIN)).map(([share, n]) => `${row.name}: in slice ${n + 1} ${share.toFixed(0)} % were hits, not more than ${HITS_MIN}`)),
+  ...imported.flatMap((row) => row.slices.map((one, n) => [kept(one), n]).filter(([share]) => !(share > HITS_MIN)).map(([share, n]) => `${row.name}: in slice ${n + 1} ${share.toFixed(0)} % were hits, not more than ${HITS_MIN}`)),
+  ...imported.flatMap((row) => row.slices.map((one, n) => [fromMemory(one), n]).filter(([share]) => !(share > row.memoryMin)).map(([share, n]) => `${row.name}: in slice ${n + 1} ${share.toFixed(0)} % came from memory, not more than ${row.memoryMin}`)),
+  ...(bare && warm && !(warm.rate >= RATIO_MIN * bare.rate) ? [`endcap, warm: ${(warm.rate / bare.rate).toFixed(0)} times the requests of the shop alone, less than ${RATIO_MIN}`] : []),
+  ...(warm && !(warm.p95 < P95_MAX) ? [`endcap, warm: 95 % within ${warm.p95.toFixed(1)} ms, not less than ${P95_MAX}`] : []),
 ]
-const [bare, warm] = ["shop alone", "endcap, warm"].map((wanted) => parts.find(({ name }) => name === wanted))
 report(`${paths.length} requests of four visits, ${distinct.length} different, ${count} products, ${CONNECTIONS} connections, with endcap ${RATE} requests/s during imports; times in ms
 
                                      req/s      P50      P95      P99     good  at shop   kept %  errors  stale

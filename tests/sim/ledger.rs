@@ -311,9 +311,14 @@ impl Ledger {
         self.events().iter().filter(|event| event.acknowledged.is_none()).count()
     }
 
+    /// Whether the log has lost lines, and everybody who had read so far is gone: what there was nobody can tell.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.is_torn.load(Ordering::Relaxed)
+    }
+
     /// Whether the log has lost a purge, and so has everybody who knew of it.
     pub(crate) fn has_lost(&self) -> bool {
-        self.is_torn.load(Ordering::Relaxed)
+        self.is_torn()
             || self.events().iter().any(|event| event.is_lost && !event.is_found_out && !event.keepers.contains(&true))
     }
 

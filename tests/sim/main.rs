@@ -75,9 +75,8 @@ fn report(seed: u64, failure: &Failure) -> String {
 
 /// Runs seeds on all cores, says how far it is, and stops at the first that fails.
 fn take_all(first: u64, count: u64) {
-    let (next, done, answers, purges) =
-        (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let failed = Mutex::new(None);
+    let (next, done) = (AtomicU64::new(first), AtomicU64::new(0));
+    let (total, failed) = (Mutex::new(Figures::default()), Mutex::new(None));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -88,10 +87,7 @@ fn take_all(first: u64, count: u64) {
                         return;
                     }
                     match take(seed).0 {
-                        Ok(figures) => {
-                            answers.fetch_add(figures.answers, Ordering::Relaxed);
-                            purges.fetch_add(figures.purges, Ordering::Relaxed);
-                        }
+                        Ok(figures) => *total.lock().unwrap() += figures,
                         Err(failure) => *failed.lock().unwrap() = Some((seed, failure)),
                     }
                     done.fetch_add(1, Ordering::Relaxed);
@@ -115,10 +111,10 @@ fn take_all(first: u64, count: u64) {
         eprintln!("{}", report(seed, &failure));
         panic!("seed {seed} failed");
     }
+    let Figures { answers, purges, unjudged, lossy } = total.into_inner().unwrap();
     eprintln!(
-        "{count} seeds from {first}: {} answers, {} acknowledged purges, nothing broken",
-        answers.into_inner(),
-        purges.into_inner()
+        "{count} seeds from {first}: {answers} answers, {purges} acknowledged purges, nothing broken; \
+         {unjudged} answers unjudged, and the end of {lossy} seeds, for purges that are lost to everybody"
     );
 }
 

@@ -1,5 +1,6 @@
 //! One run: what a seed does, step by step, and what must hold at its end.
 
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,6 +27,19 @@ pub(crate) struct Failure {
 pub(crate) struct Figures {
     pub(crate) answers: u64,
     pub(crate) purges: u64,
+    /// Answers of which nobody could say what they must know: a purge was lost with all who knew of it.
+    pub(crate) unjudged: u64,
+    /// So it was in the end, and what was stored then was not looked at.
+    pub(crate) lossy: u64,
+}
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, one: Self) {
+        self.answers += one.answers;
+        self.purges += one.purges;
+        self.unjudged += one.unjudged;
+        self.lossy += one.lossy;
+    }
 }
 
 /// Takes the course of a seed. The same seed takes the same course.
@@ -157,7 +171,11 @@ impl Stage {
                 }
                 Err(_) => return,
             };
-            stage.figures.lock().unwrap().answers += 1;
+            {
+                let mut figures = stage.figures.lock().unwrap();
+                figures.answers += 1;
+                figures.unjudged += u64::from(stage.ledger.is_torn());
+            }
             let revision = answer.content.as_ref().map(|content| content.revision);
             stage
                 .world
@@ -174,6 +192,7 @@ impl Stage {
         self.read(node, page);
         if self.ledger.has_lost() {
             // Nobody can know of what is lost before its time to live ends.
+            self.figures.lock().unwrap().lossy = 1;
             return;
         }
         let (stage, node) = (Arc::clone(self), Arc::clone(node));

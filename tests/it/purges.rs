@@ -243,3 +243,15 @@ async fn a_purge_of_a_hundred_thousand_tags_of_any_bytes_reaches_every_node() {
     stage.applied(late, said["seq"].as_str().unwrap()).await;
     assert_eq!(stage.ops(late, "GET", "/readyz", &[], b"").await.status, 200);
 }
+
+#[tokio::test]
+async fn what_redis_refuses_beside_a_line_of_the_log_is_said_once() {
+    let (log, _followed) = LogLines::follow();
+    let mut stage = Stage::new().redis().await.start().await;
+    stage.redis().command(&["ACL", "SETUSER", "default", "-eval"]).await;
+    for _ in 0..2 {
+        assert_eq!(stage.purge("hard", &["a"]).await["durable"], "log");
+    }
+    let said = log.with("Redis does not take how long the purge log is kept, or how far it has come");
+    assert_eq!(said.len(), 1, "{said:?}");
+}

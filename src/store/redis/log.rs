@@ -5,7 +5,7 @@
 //! from another server must first look whether that one has all that was read before.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -49,6 +49,8 @@ pub(super) struct Log {
     /// The server's time in the newest id seen: the log is cut by the server's clock, not by ours.
     newest_ms: AtomicU64,
     eviction: watch::Sender<Eviction>,
+    /// It was said that what follows a line is refused.
+    is_kept_in_vain: AtomicBool,
 }
 
 struct Reader {
@@ -74,6 +76,7 @@ impl Log {
             reader: Mutex::default(),
             newest_ms: AtomicU64::new(0),
             eviction: watch::Sender::default(),
+            is_kept_in_vain: AtomicBool::new(false),
         }
     }
 
@@ -102,7 +105,15 @@ impl Log {
             seqs.push(seq);
         }
         // What follows the lines says nothing of whether they are in it.
-        if let Some(replicas) = answers.nth(KEEP_COMMANDS) {
+        let refused = answers.by_ref().take(KEEP_COMMANDS).filter_map(Result::err).last();
+        if let Some(error) = &refused
+            && !self.is_kept_in_vain.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(%error, key = self.mark, "Redis does not take how long the purge log is kept, or how far it has come");
+        } else if refused.is_none() {
+            self.is_kept_in_vain.store(false, Ordering::Relaxed);
+        }
+        if let Some(replicas) = answers.next() {
             let count = replicas?;
             let Value::Int(count) = count else { return Err(odd(&count)) };
             if count < i64::from(self.wait_replicas) {

@@ -23,6 +23,9 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 /// each, and others' come in between.
 const BATCH: Portion = Portion { lines: 768, bytes: 1 << 20 };
 
+/// The least that is replayed at a time.
+const LINE: Portion = Portion { lines: 1, bytes: 1 };
+
 /// How far a replay is.
 #[derive(Clone, Copy, Debug)]
 struct Progress {
@@ -30,21 +33,29 @@ struct Progress {
     told: usize,
     /// What is replayed at a time: less where that does not come through in time.
     batch: Portion,
+    /// Tries in a row that did not come through in time.
+    late: u32,
 }
 
 impl Progress {
-    const FIRST: Self = Self { told: 0, batch: BATCH };
+    const FIRST: Self = Self { told: 0, batch: BATCH, late: 0 };
 
-    fn slower(&mut self) {
-        self.batch = Portion { lines: (self.batch.lines / 2).max(1), bytes: (self.batch.bytes / 2).max(1) };
+    /// What is tried next. After one that was late a single line finds out whether anything comes through.
+    fn next(&self) -> Portion {
+        if self.late == 0 { self.batch } else { LINE }
     }
 
-    /// By an eighth: what was too much is not tried again at once.
-    fn faster(&mut self) {
+    /// Where a single line comes through at once after more was late, that was too much, and is not tried again soon.
+    /// Where that was late as well, the log could not be reached, and all that has gathered meanwhile is awaited.
+    fn came_through(&mut self) {
         let Portion { lines, bytes } = self.batch;
-        self.batch = Portion {
-            lines: (lines + lines / 8 + 1).min(BATCH.lines),
-            bytes: (bytes + bytes / 8 + 1).min(BATCH.bytes),
+        self.batch = match std::mem::take(&mut self.late) {
+            0 => Portion {
+                lines: (lines + lines / 8 + 1).min(BATCH.lines),
+                bytes: (bytes + bytes / 8 + 1).min(BATCH.bytes),
+            },
+            1 => Portion { lines: (lines / 2).max(1), bytes: (bytes / 2).max(1) },
+            _ => self.batch,
         };
     }
 }
@@ -98,13 +109,11 @@ impl Replay {
                     Ok(0) => self.more.notified().await,
                     Ok(_) => {
                         pause = PAUSE_FIRST;
-                        progress.faster();
+                        progress.came_through();
                     }
                     Err(error) => {
                         tracing::debug!(%error, "the journal waits for the purge log");
-                        if error == StoreError::Timeout {
-                            progress.slower();
-                        }
+                        progress.late += u32::from(error == StoreError::Timeout);
                         tokio::time::sleep(jitter.of(pause)).await;
                         pause = (pause * 2).min(PAUSE_LONGEST);
                     }
@@ -130,7 +139,7 @@ impl Replay {
         patience: Duration,
         progress: &mut Progress,
     ) -> Result<usize, StoreError> {
-        let Progress { told: skip, batch } = *progress;
+        let (skip, batch) = (progress.told, progress.next());
         let mut purges = self.blocking(move |journal| journal.next(skip, batch)).await;
         let untold = purges.len();
         if untold == 0 {
@@ -248,6 +257,46 @@ mod tests {
         }
         assert_eq!(purges.journaled(), 0);
         tasks.stop().await;
+    }
+
+    /// Found by the black box: nodes see again when the log has been reached for as long as journals take to come into it.
+    #[tokio::test(start_paused = true)]
+    async fn what_gathered_while_the_log_could_not_be_reached_comes_into_it_at_once() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(1000)));
+        let log = Arc::new(FaultyStore::new(Arc::clone(&clock)));
+        log.set(Some(Fault::Silent));
+        let (replay, purges, _folder) = journaled(40).await;
+        let (tasks, keep) = (Tasks::new(), Duration::from_secs(100));
+        let told = Arc::<FaultyStore>::clone(&log);
+        tasks.spawn(replay.run(told, keep, keep, Jitter::new(1), tasks.stopping().clone()));
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        log.set(None);
+        let mut parts = Vec::new();
+        while purges.journaled() > 0 {
+            let lines = log.read_log(purges.applied(), 99, Duration::from_secs(9)).await.unwrap();
+            lines.iter().for_each(|line| purges.apply(line.seq, Marked::default(), clock.now()));
+            parts.push(lines.len());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(parts, [1, 39]);
+        tasks.stop().await;
+    }
+
+    #[test]
+    fn what_was_too_much_is_halved_and_grows_again() {
+        let mut progress = Progress::FIRST;
+        let lines = |progress: &Progress| progress.next().lines;
+        progress.late += 1;
+        assert_eq!(lines(&progress), 1);
+        progress.came_through();
+        assert_eq!(lines(&progress), 384);
+        progress.came_through();
+        assert_eq!(lines(&progress), 433);
+        progress.late += 2;
+        progress.came_through();
+        assert_eq!(lines(&progress), 433, "it was not the number");
+        (0..9).for_each(|_| progress.came_through());
+        assert_eq!(lines(&progress), BATCH.lines);
     }
 
     /// The log is evicted after the line came in and before it was read; the next line begins a new one.

@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     Unreplicated,
     /// The log takes nothing.
     ReadOnly,
+    /// Nothing is answered in time, and the log takes nothing.
+    Silent,
     /// More than two lines at once do not come through in time, though they are in the log.
     Slow,
 }
@@ -48,6 +50,9 @@ impl FaultyStore {
     }
 
     fn refuses(&self) -> Result<(), StoreError> {
+        if self.has(Fault::Silent) {
+            return Err(StoreError::Timeout);
+        }
         if self.has(Fault::ReadOnly) { Err(StoreError::Server("no".into())) } else { Ok(()) }
     }
 }

@@ -1,3 +1,4 @@
+// src/admin/lib/listen.js of a Medusa backend.
 // Tells a page what happens in the shop. A ticket is good for a minute, so each connection has its own; the id of the
 // last event brings back what was missed in between. "reset" says that something may be missing: load anew.
 export function listen({ url, ticket, tell, Source = globalThis.EventSource, pause = 2000 }) {

@@ -21,7 +21,7 @@ class Stage {
   constructor(targets = [A], readonly store: Store = new MemoryStore(() => this.now)) {
     mock.timers.enable({ apis: ["setTimeout", "setInterval"] })
     const send = (parcel: Parcel) => new Promise<Outcome>((answer) => this.sent.push({ parcel, answer }))
-    this.outbox = new Outbox(targets, store, send, this.log, () => 1)
+    this.outbox = new Outbox(targets, store, send, this.log, () => 1, () => this.now)
   }
 
   #line(level: string) {
@@ -159,6 +159,54 @@ staged("what endcap does not understand empties its cache, and that is sent unti
   assert.match(stage.lines.at(-1)!, /by age alone/)
 })
 
+staged("what is refused is said again after it took something, and once a minute at the most", async (stage) => {
+  const refusals = async (...outcomes: Outcome[]) => {
+    for (const outcome of outcomes) {
+      await stage.outbox.add(["x"])
+      await stage.answer(outcome)
+      if (outcome !== TAKEN) assert.equal((await stage.answer(TAKEN)).body, everything())
+    }
+    return stage.lines.splice(0).length
+  }
+  const refused: Outcome = { kind: "refused", why: "does not understand" }
+  assert.equal(await refusals(refused, refused), 1)
+  await stage.pass(60_000)
+  assert.equal(await refusals(refused), 0, "it took nothing but what stood in")
+  assert.equal(await refusals(TAKEN, refused, TAKEN, refused), 1)
+  await stage.pass(59_999)
+  assert.equal(await refusals(TAKEN, refused), 0)
+  await stage.pass(1)
+  assert.equal(await refusals(TAKEN, refused), 1)
+})
+
+staged(
+  "what lay there for more than two days when a process starts empties the cache, and the log says so",
+  async (stage) => {
+    const lay = (id: string, target: string) => stage.store.put([{ id, target, body: id }], 0)
+    for (const id of ["msg_1", "msg_2"]) await lay(id, A)
+    await lay("msg_3", "http://gone")
+    await lay("price-clock", "price-clock")
+    await stage.pass(1)
+    await lay("msg_4", B)
+    await stage.pass(2 * 86_400_000)
+    stage.outbox.start()
+    await stage.settle()
+    const sent = [await stage.answer(TAKEN), await stage.answer(TAKEN)].map(({ target, body }) => [target, body])
+    assert.deepEqual(sent.sort(), [[A, everything()], [B, "msg_4"]])
+    assert.deepEqual(stage.lines, [
+      `warn endcap: what was kept for ${A} for more than two days (2) is given up; its cache is emptied instead`,
+      "warn endcap: what was kept for http://gone for more than two days (1) is given up; it is no url of this plugin",
+    ])
+    const left = (target: string) => stage.store.count(target, "-")
+    assert.deepEqual([await stage.pending(), await left("http://gone"), await left("price-clock")], [[0, 0], 0, 1])
+    // What begins anew says nothing.
+    stage.outbox.start()
+    await stage.settle()
+    assert.deepEqual([stage.sent.length, stage.lines.length], [0, 2])
+  },
+  () => new Stage([A, B]),
+)
+
 staged("beyond its bound the outbox says everything in one delivery", async (stage) => {
   await stage.outbox.add(["x"])
   await stage.answer(LATER)
@@ -268,6 +316,6 @@ staged(
   },
   () => {
     const gone = async () => Promise.reject(new Error("gone"))
-    return new Stage([A], { put: gone, claim: gone, release: gone, drop: gone, fold: gone, count: gone })
+    return new Stage([A], { put: gone, claim: gone, release: gone, drop: gone, fold: gone, count: gone, aged: gone })
   },
 )

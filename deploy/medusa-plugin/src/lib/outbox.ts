@@ -3,6 +3,7 @@ import { DEAD, DeadMan } from "./deadman"
 import { Outcome } from "./deliver"
 import { everything, halves } from "./events"
 import { MemoryStore, Parcel, Store } from "./store"
+import { CLOCK } from "./windows"
 
 export type Log = { info(text: string): void; warn(text: string): void; error(text: string): void }
 
@@ -14,6 +15,10 @@ const SENDS_MAX = 4
 const LEASE_MS = 30_000
 /** How often each process looks for parcels that another one left behind. */
 const POLL_MS = 5_000
+/** What was kept for longer than this when a process starts is given up. */
+const AGED_MS = 2 * 86_400_000
+/** The shortest time between two lines that say the same of what a target refuses. */
+const REFUSAL_MS = 60_000
 /** The shortest and the longest pause after a failure. */
 const PAUSE_MS = [200, 30_000] as const
 
@@ -31,8 +36,8 @@ type Target = {
   timer?: NodeJS.Timeout
   /** Why the last delivery failed. */
   problem?: string
-  /** What it last did not understand, so that it is said once. */
-  refusal?: string
+  /** What it last did not understand, when that was said, and whether it took something since: then it is said again. */
+  refusal?: { why: string; at: number; isOver: boolean }
   /** Deliveries that it took. */
   taken: number
 }
@@ -59,6 +64,7 @@ export class Outbox {
     private readonly send: (parcel: Parcel) => Promise<Outcome>,
     private readonly log: Log,
     private readonly random: () => number = Math.random,
+    private readonly now: () => number = () => performance.now(),
   ) {
     this.#targets = targets.map((url) => ({ url, sends: 0, again: false, failures: 0, rests: false, taken: 0 }))
     this.deadMan = new DeadMan(targets, store, (error) => this.#lost(error))
@@ -69,7 +75,9 @@ export class Outbox {
     const look = () => this.#targets.forEach((target) => void this.#pump(target))
     this.#poll = setInterval(look, POLL_MS)
     this.#poll.unref()
-    look()
+    void this.#giveUp()
+      .catch((error) => this.#lost(error))
+      .then(look)
   }
 
   /** Stops when what is under way has ended; what is kept stays for the next process. */
@@ -96,6 +104,20 @@ export class Outbox {
         return { url, pending, taken, ...(problem === undefined ? {} : { problem }) }
       }),
     )
+  }
+
+  /** What nobody fetched for long is told in one: everything. An endcap that this process does not know is another's to tell. */
+  async #giveUp(): Promise<void> {
+    const aged = await this.store.aged(AGED_MS, CLOCK)
+    for (const url of new Set(aged.map(({ target }) => target))) {
+      const ids = aged.filter(({ target }) => target === url).map(({ id }) => id)
+      const isKnown = this.#targets.some((target) => target.url === url)
+      const end = isKnown ? "its cache is emptied instead" : "it is no url of this plugin"
+      this.log.warn(`endcap: what was kept for ${url} for more than two days (${ids.length}) is given up; ${end}`)
+      // First, so that who dies in between leaves them to be found again.
+      if (isKnown) await this.store.put([{ id: `msg_${randomUUID()}`, target: url, body: everything() }], 0)
+      await this.store.drop(ids)
+    }
   }
 
   async #keep(parcels: Parcel[]): Promise<void> {
@@ -170,6 +192,8 @@ export class Outbox {
     delete target.problem
     if (outcome.kind === "taken") {
       target.taken += 1
+      // What stands in for what was refused is always taken.
+      if (target.refusal && parcel.body !== everything()) target.refusal.isOver = true
       if (outcome.but) this.log.warn(`endcap: ${target.url} ${outcome.but}`)
     }
     await this.#keep(this.#instead(target, parcel, outcome).map((body) => ({ id: `msg_${randomUUID()}`, target: target.url, body })))
@@ -184,8 +208,11 @@ export class Outbox {
     const why = outcome.kind === "large" ? "refuses a delivery of a single event for its size: raise body_max of its [hooks] section" : outcome.why
     const isLast = parcel.body === everything()
     const end = isLast ? "Its cache learns of changes by age alone" : "Its cache is emptied instead"
-    if (target.refusal !== why) this.log.error(`endcap: ${target.url} ${why}. ${end}`)
-    target.refusal = why
+    const { refusal } = target
+    if (refusal?.why !== why || (refusal.isOver && this.now() - refusal.at >= REFUSAL_MS)) {
+      this.log.error(`endcap: ${target.url} ${why}. ${end}`)
+      target.refusal = { why, at: this.now(), isOver: false }
+    }
     return isLast ? [] : [everything()]
   }
 

@@ -14,7 +14,7 @@ export type Shop = {
   resolve: (events: Event[]) => Promise<Event[]>
   /** Makes Medusa's own cache forget what it missed; see `caching.ts`. */
   clear: (events: Event[]) => Promise<void>
-  /** Says something to the owner of the shop, once. */
+  /** Says something to the owner of the shop, once an hour. */
   complain: (text: string) => void
   log: { warn(text: string): void }
 }

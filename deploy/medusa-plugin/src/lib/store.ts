@@ -15,17 +15,19 @@ export interface Store {
   fold(parcel: Parcel, but: string): Promise<void>
   /** How many a target has, without those whose id begins so. */
   count(target: string, but: string): Promise<number>
+  /** Those that were kept for longer than `ms`, without those of the target of this name. */
+  aged(ms: number, but: string): Promise<{ id: string; target: string }[]>
 }
 
 /** Keeps parcels in this process. */
 export class MemoryStore implements Store {
-  readonly #rows = new Map<string, { parcel: Parcel; due: number }>()
+  readonly #rows = new Map<string, { parcel: Parcel; due: number; since: number }>()
 
   constructor(private readonly now: () => number = Date.now) {}
 
   async put(parcels: Parcel[], delayMs: number): Promise<void> {
-    const due = this.now() + delayMs
-    for (const parcel of parcels) this.#rows.set(parcel.id, { parcel: this.#rows.get(parcel.id)?.parcel ?? parcel, due })
+    const now = this.now()
+    for (const parcel of parcels) this.#rows.set(parcel.id, { parcel, since: now, ...this.#rows.get(parcel.id), due: now + delayMs })
   }
 
   async claim(target: string, most: number, leaseMs: number): Promise<Parcel[]> {
@@ -38,7 +40,9 @@ export class MemoryStore implements Store {
 
   async release(id: string, delayMs: number, body?: string): Promise<void> {
     const row = this.#rows.get(id)
-    if (row) this.#rows.set(id, { parcel: { ...row.parcel, body: body ?? row.parcel.body }, due: this.now() + delayMs })
+    if (!row) return
+    const now = this.now()
+    this.#rows.set(id, { ...(body === undefined ? row : { parcel: { ...row.parcel, body }, since: now }), due: now + delayMs })
   }
 
   async drop(ids: string[]): Promise<void> {
@@ -54,6 +58,11 @@ export class MemoryStore implements Store {
   async count(target: string, but: string): Promise<number> {
     return [...this.#rows.values()].filter((row) => row.parcel.target === target && !row.parcel.id.startsWith(but)).length
   }
+
+  async aged(ms: number, but: string): Promise<{ id: string; target: string }[]> {
+    const old = [...this.#rows.values()].filter((row) => row.since < this.now() - ms && row.parcel.target !== but)
+    return old.map(({ parcel: { id, target } }) => ({ id, target }))
+  }
 }
 
 /** Runs one SQL statement with `?` for its values: knex's `raw`. */
@@ -63,10 +72,7 @@ export type Sql = (statement: string, values: unknown[]) => Promise<{ rows: Reco
 export class TableStore implements Store {
   constructor(private readonly sql: Sql) {}
 
-  /**
-   * Makes the table where there is none, and forgets what nobody fetched for two days: no entry lives that long. Up to
-   * when the dates of price lists were looked at stays.
-   */
+  /** Makes the table where there is none. */
   async open(): Promise<void> {
     await this.sql(
       `create table if not exists endcap_outbox (
@@ -75,7 +81,6 @@ export class TableStore implements Store {
       [],
     )
     await this.sql("create index if not exists endcap_outbox_due on endcap_outbox (target, due_at)", [])
-    await this.sql("delete from endcap_outbox where created_at < now() - interval '2 days' and target <> 'price-clock'", [])
   }
 
   async put(parcels: Parcel[], delayMs: number): Promise<void> {
@@ -118,5 +123,10 @@ export class TableStore implements Store {
       [target, but],
     )
     return Number(rows[0]?.["n"] ?? 0)
+  }
+
+  async aged(ms: number, but: string): Promise<{ id: string; target: string }[]> {
+    const { rows } = await this.sql("select id, target from endcap_outbox where created_at < now() - ? * interval '1 ms' and target <> ?", [ms, but])
+    return rows as { id: string; target: string }[]
   }
 }

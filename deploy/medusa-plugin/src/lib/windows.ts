@@ -10,7 +10,7 @@ const BACK_MS = 3_600_000
 /** Price lists that are told of one by one; beyond it all prices may have changed. */
 export const LISTS_MAX = 1_000
 /** A parcel that is never sent: its body says up to when dates were looked at. */
-const CLOCK = "price-clock"
+export const CLOCK = "price-clock"
 
 /** What a look finds: up to when it looked, what opened or closed until then, and in how many ms the next date comes. */
 export type Looked = { until: string; lists: string[]; next?: number }

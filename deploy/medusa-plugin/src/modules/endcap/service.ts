@@ -1,4 +1,5 @@
 import { clear } from "../../lib/caching"
+import { Complaints } from "../../lib/complaints"
 import { COLUMNS, Look } from "../../lib/content"
 import { deliver } from "../../lib/deliver"
 import { Foresight } from "../../lib/foresee"
@@ -97,11 +98,8 @@ async function build(options: Options, container: Container, log: Log): Promise<
   const reader = { query: container.resolve("query"), table, before: (id: string) => foresight.rows(id) }
   const caching = container.resolve("caching", { allowUnregistered: true })
   const known = rules(stockInLists)
-  const complaints = new Set<string>()
-  const complain = (text: string) => {
-    if (complaints.size < 100 && !complaints.has(text)) log.warn(`endcap: ${text}`)
-    complaints.add(text)
-  }
+  const complaints = new Complaints((text) => log.warn(`endcap: ${text}`))
+  const complain = (text: string) => complaints.add(text)
   const reporter = new Reporter(
     { sends, tells, resolve: (events) => resolve(events, known, reader, complain), clear: (events) => clear(caching, events), complain, log },
     keeper,

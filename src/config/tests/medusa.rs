@@ -19,6 +19,14 @@ fn three_lines_are_enough() {
     assert!(config.routes.rules().iter().all(|rule| rule.headers.len() == 3 && rule.policy == Policy::Override));
 }
 
+/// One Node process gives all that it computes at once late: few fills at a time, and time for each.
+#[test]
+fn the_backend_is_asked_for_eight_answers_at_once_and_given_time() {
+    let origin = medusa().origin;
+    let times = [origin.queue_timeout, origin.first_byte_timeout, origin.total_timeout].map(|time| time.as_secs());
+    assert_eq!((origin.fills_max, times), (8, [20, 20, 60]));
+}
+
 #[test]
 fn every_route_has_its_lifetimes() {
     const DAY: u64 = 24 * 3600;

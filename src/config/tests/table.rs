@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::medusa::medusa;
+use super::{SECRET, load, with_upstream};
 use crate::config::Config;
 use crate::config::text::Textual;
 use crate::policy::route::{Rule, Template};
@@ -51,6 +52,8 @@ fn tables(config: &Config) -> String {
         Made from [the preset](../src/config/medusa.toml), which has the reasons, by\n\
         `ENDCAP_WRITE=1 cargo test --lib the_tables_of_the_preset`; a test fails where they differ. `endcap config` prints what is\n\
         in force with your own file over it.\n\n\
+        ## Settings that differ from the defaults\n\n\
+        {settings}\n\
         ## Routes\n\n\
         The key of each is the path, the parameters below, and {headers}. A parameter that is not listed passes uncached.\n\
         *fresh*: `ttl`; *then stale, refreshed behind*: `swr`; *when the backend fails*: `sie`, after `ttl`; *404*: `negative_ttl`.\n\n\
@@ -69,6 +72,7 @@ fn tables(config: &Config) -> String {
         ### Admin requests, as medusa-plugin-endcap reports them\n\n\
         `{{id}}` is the first id of the path, `{{named}}` each id in the body. `failed:` is one that may have been undone half-way.\n\n\
         {reports}",
+        settings = table(&["setting", "preset", "default"], settings(config)),
         headers = listed(config.routes.rules()[0].headers.iter().map(|header| &header.name)),
         routes = table(
             &["route", "paths", "fresh", "then stale", "on error", "404", "parameters (default)"],
@@ -80,6 +84,24 @@ fn tables(config: &Config) -> String {
         plugin = events(&of(Source::Plugin)),
         reports = events(&of(Source::Request)),
     )
+}
+
+/// The settings beside routes and events that the preset changes.
+fn settings(config: &Config) -> Vec<Vec<String>> {
+    let written = |config: &Config| toml::from_str::<toml::Table>(&config.render()).unwrap();
+    let defaults = written(&load(&with_upstream(&format!("webhook_secret = \"{SECRET}\"")), &[]));
+    let sections = written(config).into_iter().filter(|(name, _)| !["route", "event"].contains(&name.as_str()));
+    let mut rows = Vec::new();
+    for (section, values) in sections {
+        for (name, value) in values.as_table().into_iter().flatten() {
+            let default = defaults.get(&section).and_then(|values| values.get(name));
+            if default != Some(value) {
+                let cell = |value: Option<&toml::Value>| value.map_or("–".to_owned(), code);
+                rows.push(vec![code(format!("[{section}] {name}")), cell(Some(value)), cell(default)]);
+            }
+        }
+    }
+    rows
 }
 
 fn routes(config: &Config) -> Vec<Vec<String>> {

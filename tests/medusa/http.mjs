@@ -38,9 +38,10 @@ export const told = (api) =>
     return status.idle && status
   })
 
-/** JSON with the members of its objects in order: `fields` is a set to endcap, and Medusa writes them as they were asked for. */
-export const sorted = (text) =>
-  JSON.stringify(JSON.parse(text), (_, value) => (value && typeof value === "object" && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).sort()) : value))
+/** JSON with the members of its objects in order: `fields` is a set to endcap, and Medusa writes them as they were asked for.
+ * Those of the name `but` are left out. */
+export const sorted = (text, but) =>
+  JSON.stringify(JSON.parse(text), (name, value) => (name === but ? undefined : value && typeof value === "object" && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).sort()) : value))
 
 /** Runs `work` on each item, `width` at once, and keeps the order. */
 export async function all(items, width, work) {

@@ -1,4 +1,6 @@
-// Every admin mutation that may change a public answer, and many that must not. A star or a plus marks the short form.
+// Every admin mutation that may change a public answer, and many that must not. Marks before a label: a star or a plus for the
+// short form, `!` where nobody may be given the old answer any more, not within a grace either: what is published, in which
+// channel, for which price, and how many there are; `#` where that last is all that changes.
 import { inTurns } from "./turns.mjs"
 
 /** What the mutations and the probes are about. */
@@ -41,7 +43,8 @@ export async function subjects(api) {
   }
 }
 
-/** Makes them by `step(label, method, path, json, headers)`, which returns the answer, or nothing when it is left out. Kinds take
+/** Makes them by `step(label, method, path, json, headers)`, which returns the answer, or nothing when it is left out; or by
+ * `step(label, change)` where `change(date)` sets the date that is the mutation when it comes. Kinds take
  * turns, and so do the `others`, so that whoever ends early has tried something of each. A star begins a turn, and what
  * has none goes on with the one before: so does a plus, which brings back what that one changed, in the short form as well. */
 export async function mutations(api, s, step, others = []) {
@@ -59,7 +62,7 @@ export async function mutations(api, s, step, others = []) {
     variants: [{ title: "S", sku: `N-${tag}-S`, options: { Size: "S" }, prices: [{ currency_code: "eur", amount: 10 }] }],
   }))?.product
   const N = `/admin/products/${made?.id}`
-  await step("*product: publish", "POST", N, { status: "published" })
+  await step("!*product: publish", "POST", N, { status: "published" })
 
   const products = async ({ post }) => {
     await post("*product: rename", P, { title: `${p.title} ${tag}` })
@@ -73,10 +76,10 @@ export async function mutations(api, s, step, others = []) {
     await post("product: set tags", P, { tags: [{ id: p.tags[0].id }, { id: s.tags[0].id }, { id: s.tags[1].id }] })
     await post("product: set type", P, { type_id: s.types.find((type) => type.id !== p.type_id).id })
     await post("product: set type back", P, { type_id: p.type_id })
-    await post("*product: remove from channel", P, { sales_channels: [] })
-    await post("+product: add to channel", P, { sales_channels: [{ id: web }] })
-    await post("*product: unpublish", N, { status: "draft" })
-    await post("+product: publish again", N, { status: "published" })
+    await post("!*product: remove from channel", P, { sales_channels: [] })
+    await post("!+product: add to channel", P, { sales_channels: [{ id: web }] })
+    await post("!*product: unpublish", N, { status: "draft" })
+    await post("!+product: publish again", N, { status: "published" })
     await post("product: batch update", "/admin/products/batch", { update: [{ id: p.id, subtitle: `sub ${tag}` }] })
     await post("product: import of another", "/admin/products/batch", { update: [{ id: s.other.id, subtitle: `sub ${tag}` }] })
   }
@@ -93,40 +96,40 @@ export async function mutations(api, s, step, others = []) {
   const variants = async ({ post, del }) => {
     const added = (await post("*variant: create", `${N}/variants`, { title: "M", sku: `N-${tag}-M`, options: { Size: "M", [`Finish ${tag}`]: "Matt" }, prices: [{ currency_code: "eur", amount: 11 }] }))
       ?.product?.variants?.find((variant) => variant.sku === `N-${tag}-M`)?.id
-    await post("variant: first price in a currency", `${N}/variants/${added}`, { prices: [{ currency_code: "eur", amount: 11 }, { currency_code: "usd", amount: 12 }] })
+    await post("!variant: first price in a currency", `${N}/variants/${added}`, { prices: [{ currency_code: "eur", amount: 11 }, { currency_code: "usd", amount: 12 }] })
     await post("*variant: rename", V, { title: `${v.title} ${tag}` })
     const prices = (eur, usd) => [{ currency_code: "eur", amount: eur }, { currency_code: "usd", amount: usd }, { currency_code: "gbp", amount: usd }]
-    await post("*variant: price", V, { prices: prices(71, 72) })
-    await post("variant: price in a batch", `${P}/variants/batch`, { update: [{ id: v.id, prices: prices(81, 82) }] })
-    await post("product: prices of its variants", P, { variants: [{ id: v.id, prices: prices(91, 92) }, ...p.variants.slice(1).map(({ id }) => ({ id }))] })
+    await post("!*variant: price", V, { prices: prices(71, 72) })
+    await post("!variant: price in a batch", `${P}/variants/batch`, { update: [{ id: v.id, prices: prices(81, 82) }] })
+    await post("!product: prices of its variants", P, { variants: [{ id: v.id, prices: prices(91, 92) }, ...p.variants.slice(1).map(({ id }) => ({ id }))] })
     await post("*variant: images", `${V}/images/batch`, { add: [p.images[0].id] })
     await post("*image: variants", `${P}/images/${p.images[1].id}/variants/batch`, { add: [v.id] })
     await post("image: variants removed", `${P}/images/${p.images[1].id}/variants/batch`, { remove: [v.id] })
-    await del("variant: delete", `${N}/variants/${added}`)
+    await del("!variant: delete", `${N}/variants/${added}`)
   }
 
   const stock = async ({ post, del }) => {
     const item = async () => (await api.get(`${V}?fields=inventory_items.inventory_item_id`)).variant.inventory_items[0].inventory_item_id
     const stock = `/admin/inventory-items/${await item()}`
-    await post("*inventory: level", `${stock}/location-levels/${s.location}`, { stocked_quantity: 501 })
-    await post("inventory: levels in a batch", "/admin/inventory-items/location-levels/batch", { update: [{ inventory_item_id: await item(), location_id: s.location, stocked_quantity: 502 }] })
-    await post("inventory: item", stock, { title: `inv ${tag}` })
-    const kept = (await post("*inventory: reservation create", "/admin/reservations", { location_id: s.location, inventory_item_id: await item(), quantity: 3 }))?.reservation?.id
-    await post("inventory: reservation update", `/admin/reservations/${kept}`, { quantity: 4 })
-    await del("inventory: reservation delete", `/admin/reservations/${kept}`)
+    await post("#*inventory: level", `${stock}/location-levels/${s.location}`, { stocked_quantity: 501 })
+    await post("#inventory: levels in a batch", "/admin/inventory-items/location-levels/batch", { update: [{ inventory_item_id: await item(), location_id: s.location, stocked_quantity: 502 }] })
+    await post("#inventory: item", stock, { title: `inv ${tag}` })
+    const kept = (await post("#*inventory: reservation create", "/admin/reservations", { location_id: s.location, inventory_item_id: await item(), quantity: 3 }))?.reservation?.id
+    await post("#inventory: reservation update", `/admin/reservations/${kept}`, { quantity: 4 })
+    await del("#inventory: reservation delete", `/admin/reservations/${kept}`)
     await post("variant: manage_inventory off", V, { manage_inventory: false })
     await post("variant: manage_inventory on", V, { manage_inventory: true, sku: `${v.sku}-${tag}` })
-    const extra = (await post("inventory: item create", "/admin/inventory-items", { sku: `I-${tag}` }))?.inventory_item?.id
+    const extra = (await post("#inventory: item create", "/admin/inventory-items", { sku: `I-${tag}` }))?.inventory_item?.id
     const E = `/admin/inventory-items/${extra}`
-    await post("inventory: level create", `${E}/location-levels`, { location_id: s.location, stocked_quantity: 5 })
-    await post("inventory: item linked to the variant", `${V}/inventory-items`, { inventory_item_id: extra, required_quantity: 1 })
-    await del("inventory: item unlinked", `${V}/inventory-items/${extra}`)
-    await post("inventory: level to zero", `${E}/location-levels/${s.location}`, { stocked_quantity: 0 })
-    await del("inventory: level delete", `${E}/location-levels/${s.location}`)
-    await del("inventory: item delete", E)
+    await post("#inventory: level create", `${E}/location-levels`, { location_id: s.location, stocked_quantity: 5 })
+    await post("#inventory: item linked to the variant", `${V}/inventory-items`, { inventory_item_id: extra, required_quantity: 1 })
+    await del("#inventory: item unlinked", `${V}/inventory-items/${extra}`)
+    await post("#inventory: level to zero", `${E}/location-levels/${s.location}`, { stocked_quantity: 0 })
+    await del("#inventory: level delete", `${E}/location-levels/${s.location}`)
+    await del("#inventory: item delete", E)
   }
 
-  const priceLists = async ({ post, del }) => {
+  const priceLists = async ({ post, del, comes }) => {
     const sale = (await post("*price list: create", "/admin/price-lists", { title: `PL ${tag}`, description: "d", type: "sale", status: "active", prices: [{ variant_id: v.id, currency_code: "eur", amount: 7 }] }))?.price_list?.id
     const L = `/admin/price-lists/${sale}`
     const price = sale && (await api.get(`${L}?fields=*prices`)).price_list.prices[0].id
@@ -140,6 +143,10 @@ export async function mutations(api, s, step, others = []) {
     await post("price list: title", L, { title: `PL ${tag} 2` })
     await post("price list: for a group", L, { rules: { "customer.groups.id": [s.vip] } })
     await post("price list: for all", L, { rules: {} })
+    await post("*price list: to begin in a year", L, { starts_at: new Date(Date.now() + 365 * 86_400_000).toISOString() })
+    await comes("+price list: begins by the clock", (starts_at) => api.post(L, { starts_at }))
+    await comes("+price list: ends by the clock", (ends_at) => api.post(L, { ends_at }))
+    await post("price list: without dates", L, { starts_at: null, ends_at: null })
     await post("price list: remove product", `${L}/products`, { remove: [p.id] })
     await del("*price list: delete", L)
     const preference = (await api.get("/admin/price-preferences?limit=50")).price_preferences.find((one) => one.value === s.eu || one.value === "eur")?.id
@@ -168,7 +175,7 @@ export async function mutations(api, s, step, others = []) {
   const categories = async ({ post, del }) => {
     const category = (await post("category: create", "/admin/product-categories", { name: `Cat ${tag}`, handle: `cat-${tag}`, is_active: true }))?.product_category?.id
     await post("*category: description", `/admin/product-categories/${s.category}`, { description: `d ${tag}` })
-    await post("category: deactivate with products", `/admin/product-categories/${s.category}`, { is_active: false })
+    await post("!category: deactivate with products", `/admin/product-categories/${s.category}`, { is_active: false })
     await post("category: activate with products", `/admin/product-categories/${s.category}`, { is_active: true })
     await post("category: move", `/admin/product-categories/${category}`, { parent_category_id: s.root })
     await post("category: deactivate", `/admin/product-categories/${category}`, { is_active: false })
@@ -215,18 +222,18 @@ export async function mutations(api, s, step, others = []) {
     await post("region: rename back", `/admin/regions/${s.eu}`, { name: "Europe" })
     await post("region: payment providers", `/admin/regions/${s.eu}`, { payment_providers: [] })
     await post("region: payment providers back", `/admin/regions/${s.eu}`, { payment_providers: ["pp_system_default"] })
-    await post("*region: automatic taxes off", `/admin/regions/${s.eu}`, { automatic_taxes: false })
-    await post("region: automatic taxes on", `/admin/regions/${s.eu}`, { automatic_taxes: true })
-    await post("region: with tax", `/admin/regions/${s.eu}`, { is_tax_inclusive: true })
-    await post("region: without tax", `/admin/regions/${s.eu}`, { is_tax_inclusive: false })
+    await post("!*region: automatic taxes off", `/admin/regions/${s.eu}`, { automatic_taxes: false })
+    await post("!region: automatic taxes on", `/admin/regions/${s.eu}`, { automatic_taxes: true })
+    await post("!region: with tax", `/admin/regions/${s.eu}`, { is_tax_inclusive: true })
+    await post("!region: without tax", `/admin/regions/${s.eu}`, { is_tax_inclusive: false })
     await del("region: delete", `/admin/regions/${region}`)
   }
 
   const store = async ({ post }) => {
     await post("store: name", `/admin/stores/${s.store}`, { name: `Store ${tag}` })
     const currencies = (with_tax) => ({ supported_currencies: [{ currency_code: "eur", is_default: true, is_tax_inclusive: with_tax }, { currency_code: "usd" }, { currency_code: "gbp" }] })
-    await post("*store: currency with tax", `/admin/stores/${s.store}`, currencies(true))
-    await post("store: currency without tax", `/admin/stores/${s.store}`, currencies(false))
+    await post("!*store: currency with tax", `/admin/stores/${s.store}`, currencies(true))
+    await post("!store: currency without tax", `/admin/stores/${s.store}`, currencies(false))
   }
 
   // What shops have and the public reads do not show.
@@ -271,8 +278,8 @@ export async function mutations(api, s, step, others = []) {
     await api.post(`${C}/shipping-methods`, { option_id: s.option.id }, s.pk)
     const payment = (await api.post("/store/payment-collections", { cart_id: order.cart.id }, s.pk)).payment_collection.id
     await api.post(`/store/payment-collections/${payment}/payment-sessions`, { provider_id: "pp_system_default" }, s.pk)
-    const placed = (await post("+order: placed", `${C}/complete`, {}, s.pk))?.order?.id
-    await post("*order: cancelled", `/admin/orders/${placed}/cancel`, {})
+    const placed = (await post("!#+order: placed", `${C}/complete`, {}, s.pk))?.order?.id
+    await post("!#*order: cancelled", `/admin/orders/${placed}/cancel`, {})
   }
 
   // Where Medusa's flag for them is on.
@@ -288,6 +295,7 @@ export async function mutations(api, s, step, others = []) {
     await post("*store: one locale", `/admin/stores/${s.store}`, { supported_locales: [{ locale_code: "en-US", is_default: true }] })
   }
 
+  const atOnce = new Set([priceLists, stock, channels, keys, taxes])
   const kinds = [
     ...(process.env.MEDUSA_FF_TRANSLATION ? [translations] : []),
     priceLists, stock, channels, keys, categories, products, options, variants, collections, tagsAndTypes, checkout,
@@ -295,11 +303,15 @@ export async function mutations(api, s, step, others = []) {
   ]
   const bound = (kind) => (turn) => {
     const one = async (label, ...rest) => {
-      if (label.startsWith("*")) await turn()
-      return step(label, ...rest)
+      if (/^[!#]*\*/.test(label)) await turn()
+      return step(atOnce.has(kind) ? `!${label}` : label, ...rest)
     }
-    return kind({ post: (label, ...rest) => one(label, "POST", ...rest), del: (label, path) => one(label, "DELETE", path) })
+    return kind({
+      post: (label, ...rest) => one(label, "POST", ...rest),
+      del: (label, path) => one(label, "DELETE", path),
+      comes: (label, change) => one(label, change),
+    })
   }
   await inTurns([...kinds.map(bound), ...others])
-  await step("*product: delete", "DELETE", N)
+  await step("!*product: delete", "DELETE", N)
 }

@@ -1,7 +1,8 @@
 // After each mutation, and once the plugin says that all is told: what both nodes answer is what the shop answers, for
 // every URL, and what did not change was not forgotten. See run.
 import { execFile } from "node:child_process"
-import { writeFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { performance } from "node:perf_hooks"
 import { parseArgs, promisify } from "node:util"
 import { admin, all, pause, send, sorted, told, until } from "./http.mjs"
@@ -27,6 +28,12 @@ const begin = (name) => {
 const SETTLED_MS = 15_000
 /** A node that was not told itself reads the log: it may be behind by a moment, which is measured. */
 const BEHIND_MS = 1_000
+/** A date that comes by itself must have been told within this time; else what the nodes answer is compared all the same. */
+const CLOCK_MS = 60_000
+/** How exact stock is in lists of cards: an option of the plugin. */
+const { STOCK_IN_LISTS: stockInLists } = process.env
+/** What the plugin says where it could not learn what changed, or was not understood. */
+const COMPLAINTS = /endcap: .*(cannot be read|could not be told|cannot tell|does not know|does not understand|the plugin is off)/
 
 class Oracle {
   rows = []
@@ -34,6 +41,8 @@ class Oracle {
   behind = 0
   /** Something was changed since what all answer was compared. */
   unseen = false
+  /** So far the shop's log was looked at. */
+  logged = 0
 
   async start() {
     this.ports = { shop: await port(), redis: await port(), a: [await port(), await port()], b: [await port(), await port()] }
@@ -50,7 +59,7 @@ class Oracle {
 
   async openShop() {
     const hook = `http://127.0.0.1:${this.ports.a[1]}`
-    this.shop = await shop({ home: args.shop, at: this.ports.shop, database: args.database, plugin: { url: hook, secret: SECRET } })
+    this.shop = await shop({ home: args.shop, at: this.ports.shop, database: args.database, plugin: { url: hook, secret: SECRET, stockInLists } })
   }
 
   async openRedis() {
@@ -100,7 +109,7 @@ class Oracle {
         const good = async () => {
           const answer = await this.one(base, probe)
           // What is no 200 need not be stored: a key with two channels gets 400 where quantities are asked for.
-          return (!probe.stored || answer.outcome === "hit" || answer.status !== 200) && (!expected || same(answer, expected))
+          return (!probe.stored || answer.outcome === "hit" || answer.status !== 200) && (!expected || right(probe, answer, expected))
         }
         await until(probe.name, good, SETTLED_MS).catch(() => wrong.push(`${probe.name} on ${"ab"[at]}`))
       }
@@ -108,16 +117,19 @@ class Oracle {
     return wrong
   }
 
-  /** Compares both nodes with the shop, and says what each probe met. */
-  async check() {
+  /** Compares both nodes with the shop, and says what each probe met. With `atOnce` there is no grace, with `stockAlone` cards
+   * that may show stock as old as they are must have been kept. */
+  async check({ atOnce, stockAlone } = {}) {
     const [first, truth] = [await all(this.probes, 4, (probe) => Promise.all(this.nodes.map(({ base }) => this.one(base, probe)))), await this.ask()]
-    const row = { changed: 0, stale: [], grace: 0, kept: 0, hard: [], soft: [], missed: [] }
+    const row = { changed: 0, stale: [], grace: 0, aged: 0, kept: 0, hard: [], soft: [] }
     for (const [at, probe] of this.probes.entries()) {
       const changed = !same(truth[at], this.truth[at])
       row.changed += Number(changed)
       for (const [n, answer] of first[at].entries()) {
+        if (stockInLists === "age" && stockAlone && probe.cards && answer.outcome !== "hit") row.stale.push(`${probe.name} on ${"ab"[n]} (not kept: ${answer.outcome})`)
         if (same(answer, truth[at])) continue
-        if (answer.outcome === "stale") row.grace += 1
+        if (answer.outcome === "hit" && right(probe, answer, truth[at])) row.aged += 1
+        else if (answer.outcome === "stale" && !atOnce) row.grace += 1
         // The first node was told, and has acknowledged.
         else if (n === 0 || !(await this.soon(this.nodes[n].base, probe, truth[at]))) row.stale.push(`${probe.name} on ${"ab"[n]} (${answer.outcome})`)
       }
@@ -136,7 +148,7 @@ class Oracle {
     // What counts is when the answer was asked for: a shop may take its time for it.
     const from = performance.now()
     for (let asked = 0; asked <= BEHIND_MS; asked = performance.now() - from) {
-      const isRight = same(await this.one(base, probe), expected)
+      const isRight = right(probe, await this.one(base, probe), expected)
       this.behind = Math.max(this.behind, asked)
       if (isRight) return true
       await pause(5)
@@ -144,10 +156,10 @@ class Oracle {
     return false
   }
 
-  /** A mutation, and what the nodes make of it. */
+  /** A mutation, and what the nodes make of it: a request, or a date that comes. */
   async mutate(label, method, path, json, headers) {
-    const short = /^[*+]/.test(label)
-    const name = label.replace(/^[*+]/, "")
+    const [, marks, name] = /^([!#*+]*)(.*)$/.exec(label)
+    const short = /[*+]/.test(marks)
     const isTried = form !== "only" || name.includes(text)
     // Others may need what it makes: so it is made, and not looked at.
     if (!short && (form === "short" || !isTried)) return undefined
@@ -157,28 +169,64 @@ class Oracle {
       this.truth = await this.ask()
       this.rightAgain(`before: ${name}`, await this.settle(this.truth))
     }
-    const { status, text: body } = await send(this.shop.base, method, path, { json, headers: headers ?? this.api.headers })
+    const isDate = typeof method === "function"
+    const change = isDate ? () => this.come(name, method, isTried) : () => send(this.shop.base, method, path, { json, headers: headers ?? this.api.headers })
+    const { status, text: body } = await change()
     if (status >= 400 !== name.startsWith("refused")) this.wrong(`${name}: ${status} ${body.slice(0, 200)}`)
     this.unseen = !isTried
     if (isTried) {
       const answered = performance.now()
-      await this.idle()
+      await (isDate ? this.clock() : this.idle())
       const told = performance.now() - answered
-      this.rows.push({ name, told, ...(await this.check()) })
+      this.rows.push({ name, told, ...(await this.check({ atOnce: marks.includes("!"), stockAlone: marks.includes("#") })) })
       tell(this.rows.at(-1))
+      if (isDate && this.rows.at(-1).changed === 0) this.wrong(`${name}: it changed nothing on the shop`)
+      this.complained()
     }
     return body.startsWith("{") ? JSON.parse(body) : {}
   }
 
-  /** What must survive: `harm` happens, a change is made around it, and all is right again. */
-  async survive(name, harm) {
+  /** Sets a date, sees that what was is in memory again, and waits until the date comes: nothing but the clock tells of that. */
+  async come(name, change, isTried) {
+    const date = (ms) => new Date(ms).toISOString()
+    for (let lead = isTried ? 5_000 : 0; ; lead *= 2) {
+      const at = Date.now() + lead
+      await change(date(at))
+      if (!isTried) return { status: 200, text: "" }
+      await this.idle()
+      this.rightAgain(`before: ${name}`, await this.settle(this.truth))
+      this.taken = (await this.api.get("/admin/endcap")).targets[0].taken
+      // On a busy machine it came too soon.
+      if (Date.now() >= at) continue
+      await pause(at - Date.now())
+      return { status: 200, text: "" }
+    }
+  }
+
+  /** endcap was told of a date that came; where it is not, the answers show it. */
+  clock() {
+    return until("the clock", async () => (await told(this.api)).targets[0].taken > this.taken, CLOCK_MS).catch(() => undefined)
+  }
+
+  /** What the plugin complained of since the last look; `isMeant`: that was to be. */
+  complained(isMeant = false) {
+    const log = readFileSync(join(scratch, "shop.log"))
+    const lines = log.subarray(this.logged).toString().split("\n")
+    this.logged = log.length
+    if (!isMeant) lines.filter((line) => COMPLAINTS.test(line)).forEach((line) => this.wrong(line))
+  }
+
+  /** What must survive: `harm` happens, a change is made around it, and all is right again. `isBlind`: the plugin could not read. */
+  async survive(name, harm, isBlind) {
     begin(name)
+    this.complained()
     await harm()
     await this.idle()
     await this.see()
     const { stale, changed } = await this.check()
     if (changed === 0) this.wrong(`${name}: the shop has lost the change`)
     this.rightAgain(`survives: ${name}`, stale)
+    this.complained(isBlind)
   }
 
   wrong(problem) {
@@ -188,17 +236,19 @@ class Oracle {
 
   /** A row for what is no single mutation. */
   rightAgain(name, stale) {
-    this.rows.push({ name, told: NaN, changed: NaN, stale, grace: NaN, kept: NaN, hard: [], soft: [] })
+    this.rows.push({ name, told: NaN, changed: NaN, stale, grace: NaN, aged: NaN, kept: NaN, hard: [], soft: [] })
     tell(this.rows.at(-1))
   }
 }
 
 const isJson = ({ text }) => text.startsWith("{")
-const same = (a, b) => a.status === b.status && (a.text === b.text || (isJson(a) && isJson(b) && sorted(a.text) === sorted(b.text)))
+const same = (a, b, but) => a.status === b.status && (a.text === b.text || (isJson(a) && isJson(b) && sorted(a.text, but) === sorted(b.text, but)))
+/** The shop's answer; cards may differ from it in their stock alone, where it may be as old as they are. */
+const right = ({ cards }, answer, expected) => same(answer, expected, cards && stockInLists === "age" ? "inventory_quantity" : undefined)
 
-function line({ name, changed, stale, grace, kept, hard, soft, told }) {
+function line({ name, changed, stale, grace, aged, kept, hard, soft, told }) {
   const number = (value, width) => (Number.isNaN(value) ? "-" : String(Math.round(value))).padStart(width)
-  return name.padEnd(58) + [[changed, 8], [stale.length, 7], [grace, 7], [kept, 6], [hard.length, 6], [soft.length, 6], [told, 7]].map(([value, width]) => number(value, width)).join("")
+  return name.padEnd(58) + [[changed, 8], [stale.length, 7], [grace, 7], [aged, 5], [kept, 6], [hard.length, 6], [soft.length, 6], [told, 7]].map(([value, width]) => number(value, width)).join("")
 }
 
 function tell(row) {
@@ -219,9 +269,9 @@ const everything = () =>
 
 /** What dies with kill -9, one turn each: nothing is lost, and afterwards both nodes answer what the shop answers. */
 async function crashes(turn) {
-  const survive = async (name, harm) => {
+  const survive = async (...what) => {
     await turn()
-    await oracle.survive(name, harm)
+    await oracle.survive(...what)
   }
   for (const names of [["a"], ["b"], ["a", "b"]]) {
     await survive(`${names.join(" and ")} killed, a change, back`, async () => {
@@ -240,7 +290,7 @@ async function crashes(turn) {
     await rename("While the database was dying")
     await postgres("kill")
     await postgres("restart")
-  })
+  }, true)
   await survive("nodes frozen, a change, the shop killed and back", async () => {
     oracle.nodes.forEach(({ child }) => child.kill("SIGSTOP"))
     await rename("While endcap was frozen")
@@ -272,11 +322,11 @@ const stale = sum((row) => row.stale.length)
 const exact = oracle.rows.filter((row) => !Number.isNaN(row.changed))
 const times = exact.map((row) => row.told).sort((a, b) => a - b)
 const share = (part) => (times.length ? Math.round(times[Math.min(times.length - 1, Math.floor(times.length * part))]) : "-")
-const said = `${"mutation".padEnd(58)} changed  stale  grace  kept  hard  soft  told ms
+const said = `${"mutation".padEnd(58)} changed  stale  grace  age  kept  hard  soft  told ms
 ${oracle.rows.map(line).join("\n")}
 
 ${untried}${exact.length} mutations, ${oracle.probes.length} URLs on two nodes, ${Math.round((performance.now() - began) / 1000)} s
-answers that changed: ${sum((row) => row.changed)}   stale: ${stale}   served within a soft purge's grace: ${sum((row) => row.grace)}
+answers that changed: ${sum((row) => row.changed)}   stale: ${stale}   served within a soft purge's grace: ${sum((row) => row.grace)}   cards with stock as old as they are: ${sum((row) => row.aged)}
 unchanged answers: kept ${sum((row) => row.kept)}, refilled by a hard purge ${sum((row) => row.hard.length)}, refreshed behind a soft one ${sum((row) => row.soft.length)}
 from the admin's answer until all is told, ms: median ${share(0.5)}, 95% ${share(0.95)}, most ${share(1)}
 the other node, when it was behind: at most ${Math.round(oracle.behind)} ms

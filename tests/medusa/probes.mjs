@@ -4,7 +4,8 @@ const CARD = "*variants.calculated_price,+variants.inventory_quantity,*variants.
 const FULL = "*variants.calculated_price,+variants.inventory_quantity,*variants.images,*variants.options,+metadata,*tags,*categories,*collection,*type,*images,*options,*options.values"
 const fields = (text) => `fields=${encodeURIComponent(text)}`
 
-/** The probes of a shop: name, key, path, and whether endcap stores the answer. */
+/** The probes of a shop: name, key, path, whether endcap stores the answer, and whether it is one of cards, whose stock may
+ * be old where the shop says so. */
 export function probes({ keys, eu, us, gb, product: p, variant: v, other, collection, otherCollection, category, otherCategory, cart }) {
   const web = (name, path, stored = true) => ({ name, headers: { "x-publishable-api-key": keys.Web }, path: `/store/${path}`, stored })
   const b2b = (name, path) => ({ ...web(name, path), headers: { "x-publishable-api-key": keys.B2B } })
@@ -37,8 +38,8 @@ export function probes({ keys, eu, us, gb, product: p, variant: v, other, collec
     web("other product plain", `products/${other.id}`),
     web("other product by handle", `products?handle=${other.handle}&limit=12&region_id=${eu}&${fields(CARD)}`),
     web("list all", "products?limit=200&fields=id"),
-    web("list cards", `products?limit=12&region_id=${eu}&${fields(CARD)}`),
-    web("list cards page 2", `products?limit=12&offset=12&region_id=${eu}&${fields(CARD)}`),
+    { ...web("list cards", `products?limit=12&region_id=${eu}&${fields(CARD)}`), cards: true },
+    { ...web("list cards page 2", `products?limit=12&offset=12&region_id=${eu}&${fields(CARD)}`), cards: true },
     web("list newest", `products?limit=5&order=-created_at&${fields("id,title")}`),
     web("list newest GB", `products?limit=5&order=-created_at&region_id=${gb}&${fields("id,*variants.calculated_price")}`),
     web("list found by word", `products?q=${encodeURIComponent(p.title.split(" ")[1])}&limit=5&${fields("id,title")}`),

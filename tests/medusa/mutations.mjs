@@ -64,7 +64,7 @@ export async function mutations(api, s, step, others = []) {
   const N = `/admin/products/${made?.id}`
   await step("!*product: publish", "POST", N, { status: "published" })
 
-  const products = async ({ post }) => {
+  const products = async ({ post, del }) => {
     await post("*product: rename", P, { title: `${p.title} ${tag}` })
     await post("product: metadata", P, { metadata: { t: tag } })
     await post("product: handle", P, { handle: `${p.handle}-${tag}` })
@@ -81,6 +81,11 @@ export async function mutations(api, s, step, others = []) {
     await post("!*product: unpublish", N, { status: "draft" })
     await post("!+product: publish again", N, { status: "published" })
     await post("product: batch update", "/admin/products/batch", { update: [{ id: p.id, subtitle: `sub ${tag}` }] })
+    const sold = (await post("product: create (published)", "/admin/products", {
+      title: `Sold ${tag}`, status: "published", shipping_profile_id: s.profile, sales_channels: [{ id: web }], categories: [{ id: s.category }],
+      options: [{ title: "Size", values: ["S"] }], variants: [{ title: "S", sku: `O-${tag}-S`, options: { Size: "S" }, prices: [{ currency_code: "eur", amount: 10 }] }],
+    }))?.product?.id
+    await del("!product: delete (published)", `/admin/products/${sold}`)
     await post("product: import of another", "/admin/products/batch", { update: [{ id: s.other.id, subtitle: `sub ${tag}` }] })
   }
 

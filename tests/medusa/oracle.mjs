@@ -28,7 +28,7 @@ const begin = (name) => {
 const SETTLED_MS = 15_000
 /** A node that was not told itself reads the log: it may be behind by a moment, which is measured. */
 const BEHIND_MS = 1_000
-/** A date that comes by itself must have been told within this time; else what the nodes answer is compared all the same. */
+/** A date that comes by itself must have been told within this time; what the nodes answer is compared all the same. */
 const CLOCK_MS = 60_000
 /** How exact stock is in lists of cards: an option of the plugin. */
 const { STOCK_IN_LISTS: stockInLists } = process.env
@@ -176,7 +176,7 @@ class Oracle {
     this.unseen = !isTried
     if (isTried) {
       const answered = performance.now()
-      await (isDate ? this.clock() : this.idle())
+      await (isDate ? this.clock(name) : this.idle())
       const told = performance.now() - answered
       this.rows.push({ name, told, ...(await this.check({ atOnce: marks.includes("!"), stockAlone: marks.includes("#") })) })
       tell(this.rows.at(-1))
@@ -203,9 +203,10 @@ class Oracle {
     }
   }
 
-  /** endcap was told of a date that came; where it is not, the answers show it. */
-  clock() {
-    return until("the clock", async () => (await told(this.api)).targets[0].taken > this.taken, CLOCK_MS).catch(() => undefined)
+  /** endcap was told of a date that came. */
+  clock(name) {
+    const isTold = async () => (await told(this.api)).targets[0].taken > this.taken
+    return until("the price clock", isTold, CLOCK_MS).catch(({ message }) => this.wrong(`${name}: ${message}`))
   }
 
   /** What the plugin complained of since the last look; `isMeant`: that was to be. */

@@ -9,8 +9,8 @@ import { port } from "./ports.mjs"
 export const SECRET = "whsec_ZW5kY2FwIGV4YW1wbGUgc2VjcmV0IG9ubHkh"
 const LONG = ["products", "product", "product-variants", "payment-providers", "product-categories", "collections", "product-tags", "product-types", "product-options"]
 /** Fresh for longer than a run, 404s too: what is stale must be found by purges, not hidden by age, nor mended by
- * the echo. And a shop on a busy machine is slow, not dead. */
-export const PATIENT = `[origin]\nfirst_byte_timeout = "60s"\ntotal_timeout = "120s"\n[purge]\necho = "0s"\nsoft_grace = "10s"\n${LONG.map((route) => `[route.${route}]\nttl = "6h"\nnegative_ttl = "6h"\n`).join("")}`
+ * the echo or the canary. And a shop on a busy machine is slow, not dead. */
+export const PATIENT = `[origin]\nfirst_byte_timeout = "60s"\ntotal_timeout = "120s"\n[purge]\necho = "0s"\ncanary = "0s"\nsoft_grace = "10s"\n${LONG.map((route) => `[route.${route}]\nttl = "6h"\nnegative_ttl = "6h"\n`).join("")}`
 
 export const scratch = mkdtempSync(join(tmpdir(), "endcap-oracle-"))
 const running = new Set()

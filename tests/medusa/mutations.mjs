@@ -110,7 +110,7 @@ export async function mutations(api, s, step, others = []) {
     await post("*variant: images", `${V}/images/batch`, { add: [p.images[0].id] })
     await post("*image: variants", `${P}/images/${p.images[1].id}/variants/batch`, { add: [v.id] })
     await post("image: variants removed", `${P}/images/${p.images[1].id}/variants/batch`, { remove: [v.id] })
-    await del("!variant: delete", `${N}/variants/${added}`)
+    await del("variant: delete", `${N}/variants/${added}`)
   }
 
   const stock = async ({ post, del }) => {

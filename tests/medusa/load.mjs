@@ -177,7 +177,7 @@ function importing(base, name, { maybeLate = false, lists = false } = {}) {
     // What had to be read: each URL that shows a product of a batch, once, and once more when its echo is over; what the reader
     // above asked for; and what became too old.
     const budget = 2 * state.needed + state.updates / BATCH + distinct.length * (1 + Math.floor(state.seconds / TTL_S))
-    const softened = await counted(["purges_softened"])
+    const softened = base === shop.base ? 0 : await counted(["purges_softened"])
     return { budget, softened, imported: state.updates, importSeconds: state.seconds, seenMedian: median, seenMost: most, late: state.late }
   }
   state.going = () => !state.ended

@@ -174,17 +174,18 @@ impl Tags {
         parser.end()
     }
 
-    /// Adds a string that begins as an id of one of the kinds does, whatever it holds, and the ids that it is joined of by
-    /// dots (`mpath`).
+    /// Adds a string that begins as an id of one of the kinds does, whatever it holds; of ids that are joined by dots
+    /// (`mpath`) each.
     fn add_ids(&mut self, prefixes: &[String], value: &str) {
         let is_id = |text: &str| {
             let rest = |prefix: &String| text.strip_prefix(prefix.as_str()).is_some_and(|rest| !rest.is_empty());
             prefixes.iter().any(rest)
         };
         if is_id(value) {
-            self.add(value);
-            if value.contains('.') {
-                value.split('.').filter(|piece| is_id(piece)).for_each(|piece| self.add(piece));
+            if value.split('.').all(is_id) {
+                value.split('.').for_each(|piece| self.add(piece));
+            } else {
+                self.add(value);
             }
         }
     }
@@ -347,9 +348,8 @@ mod tests {
         let body = r#"{"products":[{"id":"prod_1","title":"a prod_9 b","variants":[{"id":"variant_1"},"variant_2"]},
             {"id":"prod_1"},{"mpath":"pcat_1.pcat_2"},{"prod_5":1},{"x":"prod_"},{"x":"prod_a b"},{"x":"product_1"},
             null,true,1.5,-3,"prod_\u0031x","variant_é.1"]}"#;
-        let mpath = ["pcat_1.pcat_2", "pcat_1", "pcat_2"];
-        let odd = ["prod_a b", "variant_é.1", "variant_é"];
-        let expected = [&["prod_1", "variant_1", "variant_2", "prod_1x"], &mpath[..], &odd].concat();
+        let odd = ["prod_a b", "variant_é.1"];
+        let expected = [&["prod_1", "variant_1", "variant_2", "pcat_1", "pcat_2", "prod_1x"], &odd[..]].concat();
         assert_eq!(of_body(&rule(), body), hashes(&expected));
     }
 

@@ -208,6 +208,27 @@ mod tests {
         (replay, purges, folder)
     }
 
+    const NOW: Timestamp = Timestamp::from_millis(1000);
+
+    /// A replay that runs.
+    struct Running {
+        log: Arc<FaultyStore>,
+        purges: Arc<Purges>,
+        tasks: Tasks,
+        _folder: tempfile::TempDir,
+    }
+
+    /// Replays so many purges into a log with a fault.
+    async fn running(count: usize, fault: Fault) -> Running {
+        let log = Arc::new(FaultyStore::new(Arc::new(ManualClock::at(NOW))));
+        log.set(Some(fault));
+        let (replay, purges, folder) = journaled(count).await;
+        let (tasks, keep) = (Tasks::new(), Duration::from_secs(100));
+        let told = Arc::<FaultyStore>::clone(&log);
+        tasks.spawn(replay.run(told, keep, keep, Jitter::new(1), tasks.stopping().clone()));
+        Running { log, purges, tasks, _folder: folder }
+    }
+
     /// Found by the black box: a master came back that had been replaced, took what was in the journal, and nobody
     /// read it there.
     #[tokio::test]
@@ -242,19 +263,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_does_not_come_through_in_time_is_told_in_smaller_parts() {
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(1000)));
-        let log = Arc::new(FaultyStore::new(Arc::clone(&clock)));
-        log.set(Some(Fault::Slow));
-        let (replay, purges, _folder) = journaled(7).await;
-        let (tasks, keep) = (Tasks::new(), Duration::from_secs(100));
-        let told = Arc::<FaultyStore>::clone(&log);
-        tasks.spawn(replay.run(told, keep, keep, Jitter::new(1), tasks.stopping().clone()));
+        let Running { log, purges, tasks, _folder } = running(7, Fault::Slow).await;
         for _ in 0..100 {
             if purges.journaled() == 0 {
                 break;
             }
             let lines = log.read_log(purges.applied(), 99, Duration::from_secs(1)).await.unwrap();
-            lines.iter().for_each(|line| purges.apply(line.seq, Marked::default(), clock.now()));
+            lines.iter().for_each(|line| purges.apply(line.seq, Marked::default(), NOW));
         }
         assert_eq!(purges.journaled(), 0);
         tasks.stop().await;
@@ -265,19 +280,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_gathered_while_the_log_could_not_be_reached_comes_into_it_at_once() {
         for then in [None, Some(Fault::Unreplicated)] {
-            let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(1000)));
-            let log = Arc::new(FaultyStore::new(Arc::clone(&clock)));
-            log.set(Some(Fault::Silent));
-            let (replay, purges, _folder) = journaled(40).await;
-            let (tasks, keep) = (Tasks::new(), Duration::from_secs(100));
-            let told = Arc::<FaultyStore>::clone(&log);
-            tasks.spawn(replay.run(told, keep, keep, Jitter::new(1), tasks.stopping().clone()));
+            let Running { log, purges, tasks, _folder } = running(40, Fault::Silent).await;
             tokio::time::sleep(Duration::from_secs(20)).await;
             log.set(then);
             for part in [1, 39] {
                 let lines = log.read_log(purges.applied(), 99, Duration::from_secs(9)).await.unwrap();
                 assert_eq!(lines.len(), part);
-                lines.iter().for_each(|line| purges.apply(line.seq, Marked::default(), clock.now()));
+                lines.iter().for_each(|line| purges.apply(line.seq, Marked::default(), NOW));
             }
             tasks.stop().await;
         }

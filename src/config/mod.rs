@@ -337,7 +337,7 @@ pub struct Purge {
     pub canary: Duration,
     /// Of what a purge hit the most asked is refilled at once, so many at the most; zero for none.
     pub hot_refill: usize,
-    /// The share of recent hits beyond which a purge becomes soft: 0.01 to 0.99; `None` for never.
+    /// The share of recent answers beyond which a purge becomes soft: 0.01 to 0.99; `None` for never.
     pub blast_radius: Option<f64>,
     /// The file in which purges are safe while the log cannot be reached; without one their senders get 503.
     pub journal: Option<PathBuf>,

@@ -64,7 +64,7 @@ pub struct Acknowledged {
     pub seq: PurgeSeq,
     /// Where it is safe.
     pub durable: Durable,
-    /// The share of the recent hits that it would have emptied, where it became soft for that.
+    /// The share of the recent answers that it would have emptied, where it became soft for that.
     pub softened: Option<f64>,
 }
 
@@ -119,7 +119,7 @@ pub struct Invalidator {
     pub ack_timeout: Duration,
     /// Most tags in one purge.
     pub tags_max: usize,
-    /// The share of recent hits beyond which a purge becomes soft; `None` for never.
+    /// The share of recent answers beyond which a purge becomes soft; `None` for never.
     pub blast_radius: Option<f64>,
     /// So few entries are refilled at once: a purge that empties no more stays as it is.
     pub few: usize,

@@ -8,8 +8,9 @@ use crate::policy::purge::{Purge, soften, softens};
 use crate::tasks::Tasks;
 
 impl Invalidator {
-    /// Orders a purge that becomes soft where it would empty more than `purge.blast_radius` of this node's recent hits,
-    /// and more entries than are refilled in a moment, but for what is `firm`. The mode is decided here and stands in the log, so all nodes apply the same.
+    /// Orders a purge that becomes soft where it would empty more than `purge.blast_radius` of this node's recent
+    /// answers, and more entries than are refilled in a moment, but for what is `firm`. The mode is decided here and
+    /// stands in the log, so all nodes apply the same.
     ///
     /// # Errors
     /// See [`Invalidator::purge`].
@@ -23,14 +24,20 @@ impl Invalidator {
         if let Some(share) = softened {
             soften(&mut purge, firm);
             let (source, event_id) = (&purge.source, &purge.event_id);
-            tracing::warn!(source, event_id, share, tags = purge.tags.len(), "a purge of too many hits becomes soft");
+            tracing::warn!(
+                source,
+                event_id,
+                share,
+                tags = purge.tags.len(),
+                "a purge of too many answers becomes soft"
+            );
         }
         let acknowledged = self.purge(purge).await?;
         self.metrics.purges.softened.inc_by(softened.is_some().into());
         Ok(Acknowledged { softened, ..acknowledged })
     }
 
-    /// The share of the recent hits that a purge would empty, to the thousandth; `None` where nobody asks or knows.
+    /// The share of the recent answers that a purge would empty, to the thousandth; `None` where nobody asks or knows.
     async fn share(&self, purge: &Purge, firm: &HashSet<String>) -> Option<f64> {
         self.blast_radius?;
         self.check(purge).ok()?;

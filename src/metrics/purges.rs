@@ -49,7 +49,7 @@ impl Purges {
                 registry,
                 "endcap_purges_softened_total",
                 "Hard purges that this node made soft because they would have emptied more than purge.blast_radius of its \
-                 recent hits.",
+                 recent answers.",
             ),
             log_connected: gauge(registry, "endcap_log_connected", "1 while this node follows the purge log."),
             log_lag: float(

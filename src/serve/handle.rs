@@ -118,7 +118,7 @@ impl Handler for Server {
             return None;
         }
         let accepted = self.fill.encoder().accepted(&entry, || Accepted::parse(request.values("accept-encoding")));
-        self.fill.hot().hit(rule, &entry, now);
+        self.fill.hot().answered(rule, &entry, now);
         let form = self.choose(&entry, &accepted, Outcome::Hit).form;
         let said = Said::new(Outcome::Hit).with_entry(&entry, now);
         respond::head(&entry, form, &said, now, head);
@@ -281,9 +281,7 @@ impl Server {
     fn serve(&self, asks: &Asks<'_>, entry: &Arc<Entry>, said: Said) -> (Said, Response<Body>) {
         let now = self.clock.now();
         let said = said.with_entry(entry, now);
-        if matches!(said.outcome, Outcome::Hit | Outcome::Stale) {
-            self.fill.hot().hit(asks.rule, entry, now);
-        }
+        self.fill.hot().answered(asks.rule, entry, now);
         let accepted = self.fill.encoder().accepted(entry, || Accepted::of(asks.headers));
         let choice = self.choose(entry, &accepted, said.outcome);
         let response = respond::entry(asks, entry, &accepted, &choice, &said, now);

@@ -1,4 +1,4 @@
-//! What is asked for most just now: a sample of the hits.
+//! What is asked for most just now: a sample of the answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +13,7 @@ use crate::policy::route::Rule;
 use crate::policy::tags::TagHash;
 use crate::policy::time::Timestamp;
 
-/// One hit in so many is kept. A prime: clients that ask in turns do not always have the same one kept.
+/// One answer in so many is kept. A prime: clients that ask in turns do not always have the same one kept.
 const EVERY: u32 = 61;
 /// Samples that are kept, at the most: the newest.
 const SAMPLES_MAX: usize = 1024;
@@ -22,7 +22,7 @@ const RECENT: Duration = Duration::from_secs(60);
 /// With fewer samples no share is told: one of 16 is a sixteenth.
 const SAMPLES_MIN: usize = 16;
 
-/// A hit.
+/// An answer.
 #[derive(Debug)]
 struct Sample {
     rule: Arc<Rule>,
@@ -30,37 +30,38 @@ struct Sample {
     at: Timestamp,
 }
 
-/// An entry that was hit.
+/// An entry that was asked for.
 #[derive(Debug)]
 pub struct Asked {
     /// Its rule.
     pub rule: Arc<Rule>,
     /// What L1 has of it now.
     pub entry: Arc<Entry>,
-    /// Samples of it: about one in 61 hits of the last minute.
+    /// Samples of it: about one in 61 answers of the last minute.
     pub samples: usize,
 }
 
-/// A sample of the hits: one in 61 of the last minute, at most 1,024. A hit pays for a count; no entry is held by it.
+/// A sample of the answers: one in 61 of the last minute, at most 1,024. What was a miss counts like a hit: what purges
+/// have just emptied is asked for no less than before. A hit pays for a count; no entry is held by it.
 #[derive(Debug)]
 pub struct Hot {
     l1: L1,
-    hits: AtomicU32,
+    answers: AtomicU32,
     samples: Mutex<VecDeque<Sample>>,
 }
 
 impl Hot {
     /// Of what this tier has.
     pub fn new(l1: L1) -> Arc<Self> {
-        Arc::new(Self { l1, hits: AtomicU32::new(0), samples: Mutex::default() })
+        Arc::new(Self { l1, answers: AtomicU32::new(0), samples: Mutex::default() })
     }
 
-    /// An entry was served from memory.
-    pub fn hit(&self, rule: &Arc<Rule>, entry: &Entry, now: Timestamp) {
+    /// A request was answered with an entry, from wherever that came.
+    pub fn answered(&self, rule: &Arc<Rule>, entry: &Entry, now: Timestamp) {
         // Not one operation: a count that is lost now and then costs less than one that none is lost of.
-        let hits = self.hits.load(Ordering::Relaxed).wrapping_add(1);
-        self.hits.store(hits, Ordering::Relaxed);
-        if !hits.is_multiple_of(EVERY) {
+        let answers = self.answers.load(Ordering::Relaxed).wrapping_add(1);
+        self.answers.store(answers, Ordering::Relaxed);
+        if !answers.is_multiple_of(EVERY) {
             return;
         }
         // A hit waits for nobody.
@@ -71,14 +72,14 @@ impl Hot {
         samples.push_back(Sample { rule: Arc::clone(rule), key: Arc::clone(&entry.key), at: now });
     }
 
-    /// What was hit of late and is still in memory, the most asked first.
+    /// What was asked for of late and is in memory, the most asked first.
     pub fn most_asked(&self, now: Timestamp) -> Vec<Asked> {
         let (_, mut asked) = self.recent(now);
         asked.sort_unstable_by(|a, b| b.samples.cmp(&a.samples).then_with(|| a.entry.key.cmp(&b.entry.key)));
         asked
     }
 
-    /// The share of the recent hits whose entries a purge would empty; `None` where there were too few to tell, or it
+    /// The share of the recent answers whose entries a purge would empty; `None` where there were too few to tell, or it
     /// empties no more than `few` entries: their refills are no storm, however much they are asked for.
     pub fn share(&self, marks: &[(TagHash, Mode)], few: usize, now: Timestamp) -> Option<f64> {
         let (all, asked) = self.recent(now);
@@ -136,11 +137,11 @@ mod tests {
 
     fn samples(hot: &Hot, entry: &Entry, count: u32, now: Timestamp) {
         let rule = Arc::new(rule());
-        (0..count * EVERY).for_each(|_| hot.hit(&rule, entry, now));
+        (0..count * EVERY).for_each(|_| hot.answered(&rule, entry, now));
     }
 
     #[test]
-    fn the_share_is_that_of_the_hits_and_not_of_the_entries() {
+    fn the_share_is_that_of_the_answers_and_not_of_the_entries() {
         let (hot, entries) = hot(&["/a", "/b", "/c"]);
         samples(&hot, &entries[0], 12, NOW);
         samples(&hot, &entries[1], 3, NOW);
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_hit_a_minute_ago_or_has_gone_counts_no_more() {
+    fn what_was_asked_for_a_minute_ago_or_has_gone_counts_no_more() {
         let (hot, entries) = hot(&["/a", "/b"]);
         samples(&hot, &entries[0], 16, NOW);
         let later = NOW + RECENT;
@@ -179,7 +180,7 @@ mod tests {
         let (hot, entries) = hot(&["/a", "/b"]);
         let rule = Arc::new(rule());
         for turn in 0..EVERY as usize * 64 {
-            hot.hit(&rule, &entries[turn % 2], NOW);
+            hot.answered(&rule, &entries[turn % 2], NOW);
         }
         assert_eq!(hot.share(&marks("/a"), 0, NOW), Some(0.5));
     }

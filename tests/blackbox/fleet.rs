@@ -19,6 +19,9 @@ use super::shop::TOUCHED;
 /// Signs the webhooks of the run.
 pub(crate) const SECRET: &str = "whsec_YmxhY2sgYm94IGJsYWNrIGJveCBibGFjayBib3g=";
 
+/// Opens their feeds.
+pub(crate) const FEED_TOKEN: &str = "black box, black box, black box";
+
 /// What the nodes are told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NodeSettings {
@@ -177,6 +180,8 @@ connect_timeout = "10s"
 max_blind = "{max_blind:?}"
 soft_grace = "{soft_grace:?}"
 ack_timeout = "{ack_timeout:?}"
+[feed]
+token = "{FEED_TOKEN}"
 [log]
 format = "json"
 requests = "off"

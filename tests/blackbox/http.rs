@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -66,7 +67,17 @@ impl Client {
         answer
     }
 
-    async fn exchange(&mut self, address: SocketAddr, mut request: Request<Bytes>) -> anyhow::Result<Answer> {
+    async fn exchange(&mut self, address: SocketAddr, request: Request<Bytes>) -> anyhow::Result<Answer> {
+        let (head, body) = self.open(address, request).await?.into_parts();
+        Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
+    }
+
+    /// An answer whose body comes for as long as there is something to say.
+    pub(crate) async fn open(
+        &mut self,
+        address: SocketAddr,
+        mut request: Request<Bytes>,
+    ) -> anyhow::Result<Response<Incoming>> {
         if self.open.as_ref().is_none_or(|open| open.address != address || open.sender.is_closed()) {
             self.close();
             let stream = TcpStream::connect(address).await?;
@@ -81,8 +92,7 @@ impl Client {
         let open = self.open.as_mut().context("it was opened")?;
         request.headers_mut().insert(http::header::HOST, "shop.example".parse()?);
         open.sender.ready().await?;
-        let (head, body) = open.sender.send_request(request.map(Full::new)).await?.into_parts();
-        Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
+        Ok(open.sender.send_request(request.map(Full::new)).await?)
     }
 
     fn close(&mut self) {

@@ -7,6 +7,7 @@
 mod book;
 mod dice;
 mod faults;
+mod feeds;
 mod fleet;
 mod http;
 mod process;

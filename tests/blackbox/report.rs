@@ -166,6 +166,10 @@ impl Report {
         self.applied.get(last * share / 1000).copied().unwrap_or_default()
     }
 
+    pub(crate) fn faults(&self) -> u64 {
+        self.faults.values().sum()
+    }
+
     fn write(&self, to: &mut String) -> fmt::Result {
         let Options { seed, nodes, topology, .. } = self.options;
         let bounds = self.options.bounds();
@@ -208,7 +212,7 @@ impl Report {
             self.applied_within(1000),
             self.applied.len()
         )?;
-        let faults: u64 = self.faults.values().sum();
+        let faults = self.faults();
         writeln!(
             to,
             "\nfaults                    {faults:>9}, another Redis was the master after {}",

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use endcap::tasks::Tasks;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::book::{Book, Bounds, Finding, Moment, Reading, Violation};
 use super::dice::Dice;
 use super::faults::{Fault, Plan};
+use super::feeds::{self, Feeds};
 use super::fleet::{Fleet, NodeSettings};
 use super::http::{Answer, Client};
 use super::redis::Topology;
@@ -108,6 +110,7 @@ pub(crate) struct Run {
     pub(crate) options: Options,
     pub(crate) shop: Arc<Shop>,
     pub(crate) fleet: Fleet,
+    pub(crate) feeds: Feeds,
     pub(crate) began: Instant,
     book: Mutex<Book>,
     report: Mutex<Report>,
@@ -128,6 +131,7 @@ pub(crate) async fn run(options: Options, folder: &Path) -> anyhow::Result<Repor
         options,
         shop,
         fleet,
+        feeds: Feeds::new(nodes),
         began: Instant::now(),
         book: Mutex::new(Book::new(options.bounds())),
         report: Mutex::new(Report::new(options)),
@@ -135,6 +139,8 @@ pub(crate) async fn run(options: Options, folder: &Path) -> anyhow::Result<Repor
         is_over: AtomicBool::new(false),
     });
     let plan = Plan::new(dice.split(), &options);
+    let listeners: Vec<_> =
+        (0..nodes).map(|node| tasks.spawn(feeds::listen(Arc::clone(&run), node, tasks.clone()))).collect();
     let mut people = Vec::new();
     for node in 0..options.nodes {
         for _ in 0..READERS_PER_NODE {
@@ -155,6 +161,7 @@ pub(crate) async fn run(options: Options, folder: &Path) -> anyhow::Result<Repor
         reader.await?;
     }
     progress.abort();
+    listeners.iter().for_each(JoinHandle::abort);
     conducted?;
     if options.delivers && !run.must_stop() {
         run.quiet(&tasks).await?;
@@ -184,6 +191,11 @@ impl Run {
 
     pub(crate) fn is_calm(&self) -> bool {
         self.trouble.lock().unwrap().is_none()
+    }
+
+    /// Which calm this is: how many faults there have been; `None` in trouble.
+    pub(crate) fn calm(&self) -> Option<u64> {
+        self.is_calm().then(|| self.report().faults())
     }
 
     fn trouble(&self) -> &'static str {

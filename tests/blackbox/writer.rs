@@ -23,12 +23,11 @@ use super::stage::Run;
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long a sender waits before it tries again.
 const RETRY: Duration = Duration::from_millis(100);
-/// How often a change is followed to every node, in a hundred.
-const FOLLOWED: usize = 25;
+/// A node that has not applied a purge by then is counted with this.
+const FOLLOWED_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) async fn write(run: Arc<Run>, writer: usize, mut dice: Dice, tasks: Tasks) {
     let mut client = Client::new(&tasks);
-    let mut probes: Vec<Client> = (0..run.fleet.nodes()).map(|_| Client::new(&tasks)).collect();
     let mut count = 0_u64;
     while !run.is_over() {
         tokio::time::sleep(dice.between(Duration::ZERO, PAUSE)).await;
@@ -49,12 +48,12 @@ pub(crate) async fn write(run: Arc<Run>, writer: usize, mut dice: Dice, tasks: T
                 );
             }
         }
-        let was_calm = run.is_calm();
+        let calm = run.calm();
         run.report().changed(told.journaled);
-        if let Some(seq) = told.seq.filter(|_| was_calm && dice.percent(FOLLOWED)) {
-            let applied = applied(&run, &mut probes, &told, seq).await;
-            if run.is_calm() {
-                run.report().applied(applied);
+        if let Some(seq) = told.seq.filter(|_| calm.is_some()) {
+            let applied = tokio::time::timeout(FOLLOWED_MAX, applied(&run, &told, seq)).await;
+            if run.calm() == calm {
+                run.report().applied(applied.unwrap_or(Some(FOLLOWED_MAX)));
             }
         }
     }
@@ -97,19 +96,11 @@ async fn deliver(run: &Run, client: &mut Client, dice: &mut Dice, change: &Chang
     }
 }
 
-/// How long after the acknowledgement each other node said that it had applied a purge. A node is asked again
-/// and again, so this is late by up to one exchange.
-async fn applied(run: &Run, probes: &mut [Client], told: &Told, seq: PurgeSeq) -> Option<Duration> {
-    let asked = probes.iter_mut().enumerate().filter(|(node, _)| *node != told.node).map(|(node, probe)| async move {
-        while run.is_calm() {
-            let status = run.fleet.status(probe, node).await.ok()?;
-            // What a node has applied behind the log's line does not matter here.
-            let applied = status["purges"]["applied"].as_str()?.split('+').next().and_then(PurgeSeq::parse)?;
-            if applied >= seq {
-                return Some(run.now().saturating_sub(told.at));
-            }
-        }
-        None
-    });
-    join_all(asked).await.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
+/// How long after the acknowledgement the last of the other nodes told that it had applied a purge; `None` where
+/// nobody was listening to one. What it takes to tell is in it.
+async fn applied(run: &Run, told: &Told, seq: PurgeSeq) -> Option<Duration> {
+    let others = (0..run.fleet.nodes()).filter(|node| *node != told.node);
+    let applied = join_all(others.map(|node| run.feeds.applied(node, seq))).await;
+    let last = applied.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()?;
+    Some(last.saturating_sub(told.at))
 }

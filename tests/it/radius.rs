@@ -6,14 +6,14 @@ use crate::stage::{Answer, Builder, Delivery, LogLines, Reply, Stage, TOKEN, unt
 
 const LIST: &str = "/store/products";
 const OTHER: &str = "/store/regions";
-/// Hits that make a sample.
+/// Answers that make a sample.
 const SAMPLE: usize = 61;
 
 fn radius() -> Builder {
     Stage::new().also("[purge]\nblast_radius = 0.3\nhot_refill = 0\n")
 }
 
-async fn hits(stage: &Stage, node: usize, target: &str, count: usize) {
+async fn asks(stage: &Stage, node: usize, target: &str, count: usize) {
     let mut client = stage.client(node).await;
     for _ in 0..count {
         assert_eq!(client.get(target).await.status, 200);
@@ -39,7 +39,7 @@ fn told(reply: &Value) -> (&str, bool, Option<f64>) {
 }
 
 #[tokio::test]
-async fn a_purge_of_too_many_hits_becomes_soft_and_says_so() {
+async fn a_purge_of_too_many_answers_becomes_soft_and_says_so() {
     let (log, _followed) = LogLines::follow();
     let stage = radius().start().await;
     busy(&stage, 0).await;
@@ -51,7 +51,7 @@ async fn a_purge_of_too_many_hits_becomes_soft_and_says_so() {
     let reply = purge(&stage, 0, &["route:products", "prod_x"]).await;
     assert_eq!((reply.status, told(&reply.json())), (200, ("soft", true, Some(0.8))));
     assert_eq!(stage.metric(0, "endcap_purges_softened_total", &[]).await, 1.0);
-    let said = log.with("a purge of too many hits becomes soft");
+    let said = log.with("a purge of too many answers becomes soft");
     assert_eq!((said.len(), &said[0]["level"], &said[0]["share"]), (1, &json!("WARN"), &json!(0.8)));
     assert_eq!(stage.metric(0, "endcap_purged_tags_total", &[("mode", "soft")]).await, 2.0);
     // Bounded by the grace, and never for who knows of the purge.
@@ -86,12 +86,23 @@ async fn what_is_firm_stays_hard() {
 }
 
 #[tokio::test]
-async fn without_the_option_or_with_few_hits_nothing_is_softened() {
-    for (stage, hits_) in [(Stage::new().start().await, 17), (radius().start().await, 15)] {
-        hits(&stage, 0, LIST, hits_ * SAMPLE + 1).await;
+async fn without_the_option_or_with_few_answers_nothing_is_softened() {
+    for (stage, count) in [(Stage::new().start().await, 17), (radius().start().await, 15)] {
+        asks(&stage, 0, LIST, count * SAMPLE + 1).await;
         assert_eq!(told(&purge(&stage, 0, &["all"]).await.json()), ("hard", false, None));
         assert_eq!(stage.get(LIST).await.detail(), "miss");
     }
+}
+
+/// What purges empty one after another is asked for no less than before.
+#[tokio::test]
+async fn what_was_a_miss_counts_like_a_hit() {
+    let stage = radius().start().await;
+    let mut client = stage.client(0).await;
+    for page in 0..20 * SAMPLE {
+        assert_eq!(client.get(&format!("{LIST}?offset={page}")).await.detail(), "miss");
+    }
+    assert_eq!(told(&purge(&stage, 0, &["route:products"]).await.json()), ("soft", true, Some(1.0)));
 }
 
 /// The mode stands in the log, whatever another node would have found.
@@ -104,7 +115,7 @@ async fn all_nodes_apply_the_mode_of_the_one_that_took_the_purge() {
     assert_eq!(told(&reply), ("soft", true, Some(1.0)));
     stage.applied(1, reply["seq"].as_str().unwrap()).await;
     assert_eq!(stage.get_from(1, LIST).await.detail(), "stale");
-    // The other has had no hits to speak of.
+    // The other has answered nothing to speak of.
     let reply = purge(&stage, 1, &["all"]).await.json();
     assert_eq!(told(&reply), ("hard", false, None));
     stage.applied(0, reply["seq"].as_str().unwrap()).await;
@@ -177,8 +188,8 @@ async fn refreshes_leave_half_of_the_origin_to_who_waits() {
 #[tokio::test]
 async fn what_is_asked_for_most_is_refilled_before_somebody_asks() {
     let stage = Stage::new().also("[purge]\nhot_refill = 1\n").start().await;
-    hits(&stage, 0, OTHER, 2 * SAMPLE + 1).await;
-    hits(&stage, 0, LIST, 3 * SAMPLE + 1).await;
+    asks(&stage, 0, OTHER, 2 * SAMPLE + 1).await;
+    asks(&stage, 0, LIST, 3 * SAMPLE + 1).await;
     stage.advance_secs(1);
     stage.origin.answer(LIST, Answer::json(r#"{"products":[]}"#));
     stage.purge("hard", &["all"]).await;

@@ -52,7 +52,7 @@ impl Yard {
 
     fn hits(&self, rule: Rule, path: &str) {
         let (rule, entry) = (Arc::new(rule), self.held(path).unwrap());
-        (0..HITS).for_each(|_| self.fill.hot.hit(&rule, &entry, self.nodes.clock.now()));
+        (0..HITS).for_each(|_| self.fill.hot.answered(&rule, &entry, self.nodes.clock.now()));
     }
 
     fn purge(&self, tag: &str) {

@@ -22,8 +22,8 @@ async fn asks(stage: &Stage, node: usize, target: &str, count: usize) {
 
 /// 20 samples, four in five of them of the list of products.
 async fn busy(stage: &Stage, node: usize) {
-    hits(stage, node, LIST, 16 * SAMPLE + 1).await;
-    hits(stage, node, OTHER, 4 * SAMPLE + 1).await;
+    asks(stage, node, LIST, 16 * SAMPLE + 1).await;
+    asks(stage, node, OTHER, 4 * SAMPLE + 1).await;
 }
 
 /// Purges by hand without a word on how.

@@ -93,10 +93,23 @@ pub(super) struct Permit {
     is_pass: bool,
 }
 
-/// What passes and tunnels may have of a bound. They last as long as their clients like, so a part
-/// is left to fills, which have a deadline.
-const fn passes_max(all: usize) -> usize {
+/// What one kind of requests may have of a bound: a part is left to the other.
+const fn most_of(all: usize) -> usize {
     all - all / 4
+}
+
+/// Requests of one kind: fills, or what passes.
+#[derive(Debug)]
+struct Kind {
+    /// Taken beside a connection's permit.
+    places: Arc<Semaphore>,
+    waiting: AtomicU64,
+}
+
+impl Kind {
+    fn new(places: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(places)), waiting: AtomicU64::new(0) }
+    }
 }
 
 /// A connection to the origin. Dropping it closes the socket, whatever goes on on it.
@@ -131,10 +144,10 @@ pub(super) struct Pool {
     settings: OriginSettings,
     builder: Builder,
     permits: Arc<Semaphore>,
-    /// Taken beside a permit by a fill: its answer costs the origin work, and more at once come no sooner.
-    fills: Arc<Semaphore>,
-    /// Taken beside a permit by what is not a fill.
-    passes: Arc<Semaphore>,
+    /// Their answers cost the origin work, and more at once come no sooner.
+    fills: Kind,
+    /// Passes and tunnels, which last as long as their clients like.
+    passes: Kind,
     /// Held for a push, a pop or a sweep of at most `connections_max`; never over an `.await`.
     idle: Mutex<Idle>,
     /// Tells the sweep that there is something to sweep again.
@@ -170,8 +183,8 @@ impl Pool {
         let connections_max = settings.connections_max.min(Semaphore::MAX_PERMITS);
         Self {
             permits: Arc::new(Semaphore::new(connections_max)),
-            fills: Arc::new(Semaphore::new(settings.fills_max.min(connections_max))),
-            passes: Arc::new(Semaphore::new(passes_max(connections_max))),
+            fills: Kind::new(settings.fills_max.min(connections_max)),
+            passes: Kind::new(most_of(connections_max)),
             settings,
             builder,
             idle: Mutex::default(),
@@ -191,23 +204,25 @@ impl Pool {
 
     /// Waits for the right to use a connection, in order of arrival.
     pub(super) async fn admit(&self, purpose: Purpose) -> Result<Permit, OriginError> {
-        let (places, queue_max, is_pass) = match purpose {
-            Purpose::Fill => (&self.fills, self.settings.queue_max, false),
-            Purpose::Pass | Purpose::Upgrade => (&self.passes, passes_max(self.settings.queue_max), true),
+        let (kind, is_pass) = match purpose {
+            Purpose::Fill => (&self.fills, false),
+            Purpose::Pass | Purpose::Upgrade => (&self.passes, true),
         };
         let at_once = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_owned().ok();
-        if let Some(place) = at_once(places)
+        if let Some(place) = at_once(&kind.places)
             && let Some(connection) = at_once(&self.permits)
         {
             return Ok(Permit { _connection: connection, place, is_pass });
         }
-        let _waits = Place::take(&self.stats.waiting, queue_max).ok_or(OriginError::QueueFull)?;
+        let queue_max = self.settings.queue_max;
+        let wait = |of, most| Place::take(of, most).ok_or(OriginError::QueueFull);
+        let _waits = (wait(&kind.waiting, most_of(queue_max))?, wait(&self.stats.waiting, queue_max)?);
         let in_turn = |semaphore: &Arc<Semaphore>| {
             let permit = Arc::clone(semaphore).acquire_owned();
             async { permit.await.expect("nobody closes the semaphores") }
         };
         let permit = async {
-            let place = in_turn(places).await;
+            let place = in_turn(&kind.places).await;
             Permit { _connection: in_turn(&self.permits).await, place, is_pass }
         };
         timeout(self.settings.queue_timeout, permit).await.map_err(|_elapsed| OriginError::QueueTimeout)
@@ -216,7 +231,7 @@ impl Pool {
     /// Turns the permit of a fill into one of a pass, unless what passes has all its places taken.
     pub(super) fn turn_into_pass(&self, permit: &mut Permit) -> bool {
         if !permit.is_pass
-            && let Ok(place) = Arc::clone(&self.passes).try_acquire_owned()
+            && let Ok(place) = Arc::clone(&self.passes.places).try_acquire_owned()
         {
             (permit.place, permit.is_pass) = (place, true);
         }

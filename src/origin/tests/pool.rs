@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use super::fake::{Fake, fill, found, get, ok, post, until, whole, within};
 use crate::body::Body;
-use crate::origin::{HttpOrigin, Origin, OriginSettings, Purpose};
+use crate::origin::{HttpOrigin, Origin, OriginError, OriginSettings, Purpose};
 use crate::tasks::Tasks;
 
 #[tokio::test]
@@ -281,6 +281,35 @@ async fn who_finds_no_connection_waits_in_a_bounded_queue() {
     let (answer, ()) = join!(waiting, peer.answer("two"));
     assert_eq!(answer, found("two"));
     assert_eq!((client.stats().waiting(), client.stats().connects_total()), (0, 1));
+}
+
+/// Three of four places in the queue are for one kind, at the most.
+#[tokio::test]
+async fn neither_fills_nor_passes_take_the_whole_queue() {
+    let is_full = |answer| matches!(answer, Err(OriginError::QueueFull));
+    for [one, other] in [[Purpose::Fill, Purpose::Pass], [Purpose::Pass, Purpose::Fill]] {
+        let fake = Fake::bind().await;
+        let client = fake.client(|settings| {
+            settings.connections_max = 1;
+            settings.queue_max = 4;
+        });
+        let (_held, _peer) = join!(client.send(get("/"), one), async {
+            let mut peer = fake.asked().await;
+            peer.say("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n").await;
+            peer
+        });
+        let mut waiting = Vec::new();
+        for purpose in [one, one, one, other] {
+            let mut waits = Box::pin(client.send(get("/"), purpose));
+            assert!(futures_util::poll!(&mut waits).is_pending());
+            waiting.push(waits);
+            assert_eq!(client.stats().waiting(), waiting.len() as u64);
+            if waiting.len() >= 3 {
+                assert!(is_full(client.send(get("/"), one).await));
+            }
+        }
+        assert!(is_full(client.send(get("/"), other).await));
+    }
 }
 
 #[tokio::test]

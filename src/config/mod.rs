@@ -201,7 +201,7 @@ pub struct Origin {
     pub connections_max: usize,
     /// Fills at once, at the most.
     pub fills_max: usize,
-    /// Requests that may wait for one, three quarters of them of one kind; more get 503.
+    /// Requests that may wait for one, at most three quarters of them of one kind; more get 503.
     pub queue_max: usize,
     /// How long a request waits for one before it gets 503.
     pub queue_timeout: Duration,

@@ -72,7 +72,9 @@ impl Fill {
         let [.., last] = canary::looks(self.settings.canary);
         let is_after = self.purges.echo(previous, last).is_some();
         let (old, new) = (previous.body.clone(), entry.body.clone());
-        let ids = Tasks::compute(old.len() + new.len(), move || canary::differing_ids(&old, &new)).await;
+        let differing = move || canary::differing_ids(&old, &new);
+        let ids = Tasks::compute(previous.body.len() + entry.body.len(), differing).await;
+        let Some(ids) = ids.or_else(|| (previous.status != entry.status).then(Vec::new)) else { return };
         // Without the bodies, which may be large.
         let (tags, as_of) = (previous.tags.clone(), previous.as_of);
         let path = job.key.view().map(|view| view.path.to_owned()).unwrap_or_default();
@@ -127,17 +129,25 @@ impl Fill {
     }
 
     /// Has one of the answers that are asked for most asked for again each `canary`, until the process stops: what emits
-    /// no event at all is found, and not only when a time to live is over. What is asked for seldom is left to that.
+    /// no event at all is found, and not only when a time to live is over. What is asked for twice as often is looked at
+    /// twice as often, and what somebody has just leafed through hardly ever.
     pub async fn sample_hot(self: Arc<Self>) {
         while let Some(refresh) = self.may_refresh_after(self.settings.canary).await {
             let asked = self.hot.most_asked(self.clock.now());
             // What another node filled is for that node to look at: see `compare`.
             let is_sound = |asked: &Asked| asked.entry.is_own && self.purges.check(&asked.entry) == Purged::No;
             let asked = asked.into_iter().filter(|asked| self.is_watched(&asked.rule) && is_sound(asked));
-            let mut jobs: Vec<_> = asked.filter_map(|asked| Job::again(&asked.rule, asked.entry)).collect();
-            if !jobs.is_empty() {
-                let chosen = self.jitter.one_of(jobs.len());
-                self.look(jobs.swap_remove(chosen), Look::AtRandom, refresh);
+            let jobs = asked.filter_map(|asked| Some((asked.samples, Job::again(&asked.rule, asked.entry)?)));
+            let jobs: Vec<_> = jobs.collect();
+            let all = jobs.iter().map(|(samples, _)| samples).sum();
+            if all == 0 {
+                continue;
+            }
+            let mut chosen = self.jitter.one_of(all);
+            let is_chosen =
+                |(samples, _): &(usize, Job)| chosen.checked_sub(*samples).map(|left| chosen = left).is_none();
+            if let Some((_, job)) = jobs.into_iter().find(is_chosen) {
+                self.look(job, Look::AtRandom, refresh);
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::policy::purge::{PurgeSeq, Purged};
 use crate::policy::time::Timestamp;
 use crate::store::hot::Asked;
 
-/// Samples of the last minute that make an entry worth a refill nobody has asked for: about two hits a second.
+/// Samples of the last minute that make an entry worth a refill nobody has asked for: asked for about twice a second.
 const SAMPLES_MIN: usize = 2;
 /// Refills at once.
 const AT_ONCE: usize = 4;

@@ -19,7 +19,7 @@ pub struct OriginSettings {
     pub connections_max: usize,
     /// Fills among them; further ones queue.
     pub fills_max: usize,
-    /// Requests in the queue, three quarters of them fills or passes at the most; further ones are `queue_full`.
+    /// Requests in the queue, at most three quarters of them of one kind; further ones are `queue_full`.
     pub queue_max: usize,
     /// Time in the queue, else `queue_timeout`.
     pub queue_timeout: Duration,

@@ -70,15 +70,22 @@ pub fn differ(old: &Entry, new: &Entry) -> bool {
 }
 
 /// The ids of the things in two JSON documents that are not the same in both: those of an `id` member, the innermost
-/// where one lies in another.
-pub fn differing_ids(old: &[u8], new: &[u8]) -> Vec<String> {
+/// where one lies in another. `None` where they differ in nothing but the order of lists: a database that is asked for none gives
+/// now this one, now that.
+pub fn differing_ids(old: &[u8], new: &[u8]) -> Option<Vec<String>> {
     /// What would take long to read is not read for a line of the log.
     const BYTES_MAX: usize = 1 << 20;
-    let things = |body: &[u8]| {
+    let read = |body: &[u8]| {
+        let value = (body.len() <= BYTES_MAX).then(|| serde_json::from_slice::<Value>(body))?.ok()?;
+        Some(in_order(value))
+    };
+    let (old, new) = (read(old), read(new));
+    if old.is_some() && old == new {
+        return None;
+    }
+    let things = |value: Option<Value>| {
         let mut things = BTreeMap::new();
-        if let Some(Ok(value)) = (body.len() <= BYTES_MAX).then(|| serde_json::from_slice::<Value>(body)) {
-            collect(&value, &mut things);
-        }
+        collect(&value.unwrap_or_default(), &mut things);
         things
     };
     let (old, new) = (things(old), things(new));
@@ -87,7 +94,20 @@ pub fn differing_ids(old: &[u8], new: &[u8]) -> Vec<String> {
     let mut ids: Vec<String> = changed.chain(added).cloned().collect();
     ids.sort_unstable();
     ids.truncate(IDS_MAX);
-    ids
+    Some(ids)
+}
+
+/// The same with its lists in one order.
+fn in_order(value: Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let mut items: Vec<_> = items.into_iter().map(in_order).collect();
+            items.sort_by_cached_key(Value::to_string);
+            Value::Array(items)
+        }
+        Value::Object(members) => members.into_iter().map(|(name, member)| (name, in_order(member))).collect(),
+        other => other,
+    }
 }
 
 /// Takes apart what has an id: each by what it says of itself, without what lies in it and has an id of its own.
@@ -114,11 +134,10 @@ mod tests {
 
     #[test]
     fn what_differs_is_named_by_its_own_id() {
-        let of = |old: &str, new: &str| differing_ids(old.as_bytes(), new.as_bytes());
+        let of = |old: &str, new: &str| differing_ids(old.as_bytes(), new.as_bytes()).unwrap();
         let list =
             |inner: &str| format!(r#"{{"products":[{{"id":"prod_1","variants":[{inner}]}},{{"id":"prod_2"}}]}}"#);
         let variant = |price: u32| list(&format!(r#"{{"id":"variant_1","price":{price}}}"#));
-        assert_eq!(of(&variant(1), &variant(1)), Vec::<String>::new());
         assert_eq!(of(&variant(1), &variant(2)), ["variant_1"]);
         assert_eq!(of(&variant(1), &list("")), ["prod_1", "variant_1"], "a variant has gone");
         assert_eq!(of(&list(""), &variant(1)), ["prod_1", "variant_1"], "and come");
@@ -128,5 +147,14 @@ mod tests {
             format!("[{}]", (0..9).map(|id| format!(r#"{{"id":"{id}","n":{n}}}"#)).collect::<Vec<_>>().join(","))
         };
         assert_eq!(of(&many(1), &many(2)), ["0", "1", "2", "3", "4"]);
+    }
+    #[test]
+    fn the_order_of_a_list_is_no_difference() {
+        let of = |old: &str, new: &str| differing_ids(old.as_bytes(), new.as_bytes());
+        let [a, b] = [r#"{"id":"a","tags":[2,1]}"#, r#"{"id":"b"}"#];
+        assert_eq!(of(&format!("[{a},{b}]"), &format!(r#"[{b},{{"id":"a","tags":[1,2]}}]"#)), None);
+        assert_eq!(of(&format!("[{a},{b}]"), &format!("[{b},{b}]")), Some(vec!["a".to_owned()]));
+        assert_eq!(of("[1,1,2]", "[1,2,2]"), Some(Vec::new()), "something changed that has no id");
+        assert_eq!(of("no JSON", "nor this"), Some(Vec::new()));
     }
 }

@@ -74,46 +74,54 @@ impl Hot {
 
     /// What was asked for of late and is in memory, the most asked first.
     pub fn most_asked(&self, now: Timestamp) -> Vec<Asked> {
-        let (_, mut asked) = self.recent(now);
+        let mut asked = self.recent(now, |slot| match slot {
+            Slot::Entry(entry) => Some(entry),
+            // To be asked for again when the back-off is over, and by who wants it.
+            Slot::Failed(_) | Slot::Varies(_) | Slot::PassMarker { .. } => None,
+        });
         asked.sort_unstable_by(|a, b| b.samples.cmp(&a.samples).then_with(|| a.entry.key.cmp(&b.entry.key)));
         asked
     }
 
-    /// The share of the recent answers whose entries a purge would empty; `None` where there were too few to tell, or it
-    /// empties no more than `few` entries: their refills are no storm, however much they are asked for.
+    /// The share of the recent answers that a purge would empty, of those that are in memory; `None` where there were too
+    /// few to tell, or it empties no more than `few` entries: their refills are no storm, however much they are asked for.
     pub fn share(&self, marks: &[(TagHash, Mode)], few: usize, now: Timestamp) -> Option<f64> {
-        let (all, asked) = self.recent(now);
+        let asked = self.recent(now, |slot| match slot {
+            Slot::Entry(entry) => Some(entry),
+            Slot::Failed(failed) => failed.previous.clone(),
+            Slot::Varies(_) | Slot::PassMarker { .. } => None,
+        });
+        let all: usize = asked.iter().map(|asked| asked.samples).sum();
         let emptied: Vec<_> =
             asked.iter().filter(|asked| concerns(marks, &asked.entry.tags)).map(|asked| asked.samples).collect();
         (all >= SAMPLES_MIN && emptied.len() > few).then(|| emptied.iter().sum::<usize>() as f64 / all as f64)
     }
 
-    /// The number of recent samples, and what they are of.
-    fn recent(&self, now: Timestamp) -> (usize, Vec<Asked>) {
+    /// What the recent samples are of, where there is an entry for it.
+    fn recent(&self, now: Timestamp, held: impl Fn(Slot) -> Option<Arc<Entry>>) -> Vec<Asked> {
         let mut counts: BTreeMap<Arc<[u8]>, (Arc<Rule>, usize)> = BTreeMap::new();
-        let mut all = 0;
         {
             let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
             for sample in samples.iter().filter(|sample| now.since(sample.at) < RECENT) {
-                all += 1;
                 counts.entry(Arc::clone(&sample.key)).or_insert_with(|| (Arc::clone(&sample.rule), 0)).1 += 1;
             }
         }
-        let held = |(key, (rule, samples)): (Arc<[u8]>, _)| match self.l1.get(&key)? {
-            Slot::Entry(entry) => Some(Asked { rule, entry, samples }),
-            Slot::Varies(_) | Slot::PassMarker { .. } | Slot::Failed(_) => None,
-        };
-        (all, counts.into_iter().filter_map(held).collect())
+        let asked =
+            |(key, (rule, samples)): (Arc<[u8]>, _)| Some(Asked { rule, entry: held(self.l1.get(&key)?)?, samples });
+        counts.into_iter().filter_map(asked).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use http::{HeaderMap, StatusCode};
 
     use super::*;
+    use crate::fill::Failure;
     use crate::policy::key::Key;
+    use crate::policy::purge::PurgeSeq;
     use crate::policy::route::tests::rule;
+    use crate::store::l1::BackOff;
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
@@ -164,6 +172,29 @@ mod tests {
         assert_eq!(hot.share(&marks("/b"), 0, later), Some(1.0));
         hot.l1.remove(&Key::from_text(&entries[1].key).unwrap());
         assert_eq!((hot.share(&marks("/b"), 0, later), hot.most_asked(later).len()), (None, 0));
+    }
+
+    #[test]
+    fn what_is_served_while_the_origin_fails_is_emptied_too_and_what_is_not_kept_is_not() {
+        let (hot, entries) = hot(&["/a", "/b", "/c"]);
+        samples(&hot, &entries[0], 16, NOW);
+        samples(&hot, &entries[1], 4, NOW);
+        samples(&hot, &entries[2], 20, NOW);
+        let [failing, unkept] = [&entries[1], &entries[2]].map(|entry| Key::from_text(&entry.key).unwrap());
+        let failure = Arc::new(Failure {
+            status: StatusCode::BAD_GATEWAY,
+            reason: "connect_refused",
+            origin_status: None,
+            answer: None,
+            own: None,
+        });
+        let back_off =
+            BackOff::new(NOW, Duration::from_secs(1), PurgeSeq::ZERO, failure, Some(Arc::clone(&entries[1])));
+        hot.l1.put(&failing, Slot::Failed(Arc::new(back_off)));
+        hot.l1.remove(&unkept);
+        assert_eq!(["/b", "/c"].map(|tag| hot.share(&marks(tag), 0, NOW)), [Some(0.2), None]);
+        let asked: Vec<_> = hot.most_asked(NOW).iter().map(|asked| asked.samples).collect();
+        assert_eq!(asked, [16], "the back-off is not gone round");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use endcap::policy::notice::EventId;
 use endcap::policy::purge::PurgeSeq;
@@ -12,6 +13,7 @@ use http::header::AUTHORIZATION;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::book::Moment;
 use super::fleet::FEED_TOKEN;
@@ -19,8 +21,10 @@ use super::http::Client;
 use super::process::POLL;
 use super::stage::Run;
 
-/// Lines that are remembered of a node: of more than a writer waits for.
+/// Lines that are remembered of a node: more than any writer waits for.
 const LINES_MAX: usize = 1024;
+/// A feed that is open shows a sign of life each 15 s.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// What was heard of a node on the connection that is open.
 #[derive(Debug, Default)]
@@ -93,10 +97,10 @@ pub(crate) async fn listen(run: Arc<Run>, node: usize, tasks: Tasks) {
 /// Until the connection ends.
 async fn hear(run: &Run, node: usize, client: &mut Client, address: SocketAddr) -> anyhow::Result<()> {
     let request = Request::get("/events").header(AUTHORIZATION, format!("Bearer {FEED_TOKEN}"));
-    let response = client.open(address, request.body(Default::default())?).await?;
+    let response = timeout(SILENCE, client.open(address, request.body(Default::default())?)).await??;
     anyhow::ensure!(response.status() == StatusCode::OK, "{}", response.status());
     let (mut body, mut text) = (response.into_body(), String::new());
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = timeout(SILENCE, body.frame()).await? {
         let now = run.now();
         let frame = frame?;
         text.push_str(std::str::from_utf8(frame.data_ref().map_or(&[], |data| data))?);

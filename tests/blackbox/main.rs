@@ -74,6 +74,7 @@ fn finds_nothing(options: Options) {
     println!("{report}");
     assert_eq!(report.violations(), 0, "{report}");
     assert!(report.changes() > options.lasts.as_secs(), "too few changes to say anything:\n{report}");
+    assert!(report.heard() > 0, "no feed said anything:\n{report}");
 }
 
 #[test]

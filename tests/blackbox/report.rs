@@ -58,6 +58,8 @@ pub(crate) struct Report {
     changes: u64,
     journaled: u64,
     applied: Vec<Duration>,
+    /// Purges of which the feed of a node said nothing, because it had ended.
+    unheard: u64,
     origin_reads: (u64, u64),
 }
 
@@ -78,6 +80,7 @@ impl Report {
             changes: 0,
             journaled: 0,
             applied: Vec::new(),
+            unheard: 0,
             origin_reads: (0, 0),
         }
     }
@@ -129,6 +132,7 @@ impl Report {
     }
 
     pub(crate) fn applied(&mut self, after: Option<Duration>) {
+        self.unheard += u64::from(after.is_none());
         self.applied.extend(after);
     }
 
@@ -147,6 +151,11 @@ impl Report {
 
     pub(crate) fn changes(&self) -> u64 {
         self.changes
+    }
+
+    /// Purges that all other nodes were heard to have applied.
+    pub(crate) fn heard(&self) -> usize {
+        self.applied.len()
     }
 
     pub(crate) fn progress(&self, now: Moment, trouble: &str) -> String {
@@ -206,11 +215,13 @@ impl Report {
         writeln!(to, "origin reads              {reads:>9}, {unchanged} of them 304; {per_change:.1} a change")?;
         writeln!(
             to,
-            "acknowledged, then applied on all other nodes, without faults: p50 {:.2?}, p99 {:.2?}, max {:.2?} of {}",
+            "acknowledged, then heard to be applied on all other nodes, without faults: p50 {:.2?}, p99 {:.2?}, max {:.2?} of {}, \
+             and {} unheard",
             self.applied_within(500),
             self.applied_within(990),
             self.applied_within(1000),
-            self.applied.len()
+            self.applied.len(),
+            self.unheard
         )?;
         let faults = self.faults();
         writeln!(

@@ -195,7 +195,9 @@ impl Run {
 
     /// Which calm this is: how many faults there have been; `None` in trouble.
     pub(crate) fn calm(&self) -> Option<u64> {
-        self.is_calm().then(|| self.report().faults())
+        // Together: a fault begins before it is counted.
+        let report = self.report();
+        self.is_calm().then(|| report.faults())
     }
 
     fn trouble(&self) -> &'static str {

@@ -1,5 +1,6 @@
 //! A writer: commits a change, then tells some node of it until one has acknowledged it, as a backend does.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use super::stage::Run;
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long a sender waits before it tries again.
 const RETRY: Duration = Duration::from_millis(100);
-/// A node that has not applied a purge by then is counted with this.
+/// A purge that a node has not applied by then counts as this long.
 const FOLLOWED_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) async fn write(run: Arc<Run>, writer: usize, mut dice: Dice, tasks: Tasks) {
@@ -33,6 +34,7 @@ pub(crate) async fn write(run: Arc<Run>, writer: usize, mut dice: Dice, tasks: T
         tokio::time::sleep(dice.between(Duration::ZERO, PAUSE)).await;
         count += 1;
         let change = run.shop.change(&mut dice);
+        let calm = run.calm();
         let told = if run.options.delivers {
             deliver(&run, &mut client, &mut dice, &change, &format!("msg_{writer}_{count}")).await
         } else {
@@ -48,12 +50,11 @@ pub(crate) async fn write(run: Arc<Run>, writer: usize, mut dice: Dice, tasks: T
                 );
             }
         }
-        let calm = run.calm();
         run.report().changed(told.journaled);
         if let Some(seq) = told.seq.filter(|_| calm.is_some()) {
-            let applied = tokio::time::timeout(FOLLOWED_MAX, applied(&run, &told, seq)).await;
+            let applied = followed(&run, &told, seq, calm).await;
             if run.calm() == calm {
-                run.report().applied(applied.unwrap_or(Some(FOLLOWED_MAX)));
+                run.report().applied(applied);
             }
         }
     }
@@ -103,4 +104,15 @@ async fn applied(run: &Run, told: &Told, seq: PurgeSeq) -> Option<Duration> {
     let applied = join_all(others.map(|node| run.feeds.applied(node, seq))).await;
     let last = applied.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()?;
     Some(last.saturating_sub(told.at))
+}
+
+/// The same, for as long as the calm lasts.
+async fn followed(run: &Run, told: &Told, seq: PurgeSeq, calm: Option<u64>) -> Option<Duration> {
+    let mut applied = pin!(applied(run, told, seq));
+    while run.calm() == calm && run.now().saturating_sub(told.at) < FOLLOWED_MAX {
+        if let Ok(applied) = tokio::time::timeout(RETRY, &mut applied).await {
+            return applied;
+        }
+    }
+    Some(FOLLOWED_MAX)
 }

@@ -274,11 +274,15 @@ async fn a_ticket_lets_a_listed_page_in_for_a_minute() {
 #[tokio::test]
 async fn two_hundred_clients_are_told_and_one_more_finds_no_place() {
     let stage = shop().start().await;
-    let mut listeners = Vec::new();
-    for _ in 0..200 {
-        listeners.push(Listener::join(&stage, 0, None).await);
-    }
     let bearer = bearer();
+    let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        listeners.push(Listener::join(&stage, 0, None).await);
+        let mut socket = connect(&stage, "/events", &bearer).await.unwrap();
+        assert_eq!(message(&mut socket).await["event"], "hello");
+        // Who does not read sends no pongs, and is let go.
+        sockets.push(tokio::spawn(async move { message(&mut socket).await["event"].clone() }));
+    }
     let full = stage.ops(0, "GET", "/events", &[("authorization", &bearer)], b"").await;
     assert_eq!((full.status, full.field("retry-after").as_str()), (503, "2"));
     assert_eq!(stage.metric(0, "endcap_rejected_requests_total", &[("reason", "feed_full")]).await, 1.0);
@@ -286,6 +290,9 @@ async fn two_hundred_clients_are_told_and_one_more_finds_no_place() {
     send(&stage, 0, "msg_1", "order.updated", "order_1").await;
     for listener in &mut listeners {
         assert_eq!(listener.names(1).await, ["order.updated"]);
+    }
+    for socket in sockets {
+        assert_eq!(socket.await.unwrap(), "order.updated");
     }
     drop(listeners);
     until("the places are free again", async || stage.metric(0, "endcap_feed_clients", &[]).await == 0.0).await;

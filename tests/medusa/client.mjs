@@ -165,6 +165,12 @@ for (const round of ["cold", "warm", "warm still"]) {
 const nobody = await play(Medusa, endcap.base, { ...web, token: "not.a.token" }, all.product)
 tell({ name: "who has a token that is none", calls: nobody.length, reordered: compare("a token that is none", expected.guest, nobody), outcomes: count(nobody) })
 
+// All pages, after a customer of the group has seen them first.
+await api.post(`/admin/products/${s.product.id}`, { title: `${s.product.title} once more` })
+await told(api)
+for (const scene of Object.values(all)) await play(Medusa, endcap.base, own, scene)
+await visit("guest, after one of the group", web)
+
 // From an empty cart to a placed order.
 const address = { first_name: "A", last_name: "T", address_1: "1 Road", city: "Berlin", country_code: "de", postal_code: "10115" }
 const placed = {}

@@ -31,8 +31,9 @@ const BATCH = 20
 /** An import that is not through by then is a failure. */
 const IMPORT_S = Number(process.env.IMPORT_S || 1800)
 /** While it runs, shoppers ask at this pace, answered or not: who waits for answers asks the less the slower they are, so that
- * misses would look more frequent than shoppers find them. */
-const RATE = Number(process.env.RATE || 50)
+ * misses would look more frequent than shoppers find them. 10,000 of whom each asks once in 50 s: what an import empties is
+ * asked for anew once, however many there are, so fewer shoppers find less of it kept. */
+const RATE = Number(process.env.RATE || 200)
 /** The least hit ratio in each slice of an import, %, and what must come from memory at the least: without a store it is none. */
 const HITS_MIN = 80
 const MEMORY_MIN = 50

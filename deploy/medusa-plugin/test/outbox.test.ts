@@ -1,5 +1,6 @@
 import assert from "node:assert/strict"
 import { mock, test } from "node:test"
+import { DEAD } from "../src/lib/deadman"
 import { Outcome } from "../src/lib/deliver"
 import { bodies, everything } from "../src/lib/events"
 import { Outbox, PARCELS_MAX } from "../src/lib/outbox"
@@ -207,6 +208,99 @@ staged(
   () => new Stage([A, B]),
 )
 
+staged(
+  "what finds room is sent while it is being kept, and forgotten only when it is kept",
+  async (stage) => {
+    const slow = stage.store as SlowStore
+    let isKept = false
+    const added = stage.outbox.add(["x"]).then(() => (isKept = true))
+    assert.equal((await stage.answer(TAKEN)).body, "x")
+    assert.deepEqual([slow.held, isKept], [["put"], false])
+    await slow.go(stage)
+    await added
+    assert.deepEqual(await stage.pending(), [0])
+    assert.deepEqual(slow.held, [])
+  },
+  () => new Stage([A], new SlowStore()),
+)
+
+staged(
+  "beyond the room it waits until it is kept",
+  async (stage) => {
+    const slow = stage.store as SlowStore
+    const added = stage.outbox.add(["1", "2", "3", "4", "5", "6"])
+    await stage.settle()
+    assert.equal(stage.sent.length, 4)
+    await slow.go(stage)
+    await added
+    assert.deepEqual([stage.sent.length, (await stage.pending())[0]], [4, 6])
+    const bodies = []
+    for (let at = 0; at < 6; at++) bodies.push((await stage.answer(TAKEN), await slow.go(stage), stage.sent.map(({ parcel }) => parcel.body).join()))
+    assert.deepEqual(bodies, ["2,3,4,5", "3,4,5,6", "4,5,6", "5,6", "6", ""])
+    assert.deepEqual(await stage.pending(), [0])
+  },
+  () => new Stage([A], new SlowStore()),
+)
+
+staged("what is being sent is nobody else's", async (stage) => {
+  await stage.outbox.add(["x"])
+  const heir = new Outbox([A], stage.store, async (parcel) => (stage.sent.push({ parcel, answer: () => {} }), TAKEN), stage.log)
+  heir.start()
+  await stage.settle()
+  assert.equal(stage.sent.length, 1)
+  await heir.stop()
+})
+
+staged("a target that rests, or is probed, is not bypassed by what is new", async (stage) => {
+  await stage.outbox.add(["x"])
+  await stage.answer(LATER)
+  await stage.outbox.add(["y"])
+  await stage.settle()
+  assert.equal(stage.sent.length, 0, "it rests")
+  await stage.pass(200)
+  await stage.outbox.add(["z"])
+  await stage.settle()
+  assert.equal(stage.sent.length, 1, "it is probed")
+})
+
+staged("what is given back is sent again when the target has rested, though the store has it late", async (stage) => {
+  const { store } = stage
+  const release = store.release.bind(store)
+  store.release = (id, delayMs) => release(id, delayMs + 50)
+  await stage.outbox.add(["x"])
+  await stage.answer(LATER)
+  await stage.pass(200)
+  assert.equal(stage.sent.length, 1)
+})
+
+staged("a look for what others left keeps nothing that is new waiting", async (stage) => {
+  const { store } = stage
+  store.claim = () => new Promise(() => {})
+  stage.outbox.start()
+  await stage.settle()
+  await stage.outbox.add(["x"])
+  assert.equal(stage.sent.length, 1)
+})
+
+staged("an endcap that is slower than the shop is bounded too, and one that keeps up is not counted", async (stage) => {
+  const { store } = stage
+  const count = store.count.bind(store)
+  let counts = 0
+  store.count = (...of) => (counts++, count(...of))
+  for (let at = 0; at < 9; at++) {
+    await stage.outbox.add(["x"])
+    await stage.answer(TAKEN)
+  }
+  assert.equal(counts, 0)
+  await stage.outbox.add(["1", "2", "3", "4"])
+  for (let at = 0; at < PARCELS_MAX - 3; at++) await stage.outbox.add([String(at)])
+  await stage.settle()
+  assert.equal((await stage.pending())[0], 1, "all but everything")
+  for (let at = 0; at < 4; at++) await stage.answer(TAKEN)
+  assert.equal((await stage.answer(TAKEN)).body, everything())
+  assert.equal(stage.lines.length, 1)
+})
+
 staged("beyond its bound the outbox says everything in one delivery", async (stage) => {
   await stage.outbox.add(["x"])
   await stage.answer(LATER)
@@ -274,20 +368,28 @@ staged(
 
 /** Does what it is asked to when it is let go, the last first. */
 class SlowStore extends MemoryStore {
-  readonly #held: (() => void)[] = []
+  readonly #held: { what: string; go: () => void }[] = []
+
+  get held(): string[] {
+    return this.#held.map(({ what }) => what)
+  }
+
+  #hold(what: string): Promise<void> {
+    return new Promise((go) => void this.#held.push({ what, go }))
+  }
 
   override async put(parcels: Parcel[], delayMs: number): Promise<void> {
-    await new Promise<void>((go) => this.#held.push(go))
+    await this.#hold("put")
     await super.put(parcels, delayMs)
   }
 
   override async drop(ids: string[]): Promise<void> {
-    await new Promise<void>((go) => this.#held.push(go))
+    await this.#hold("drop")
     await super.drop(ids)
   }
 
   async go(stage: Stage): Promise<void> {
-    for (await stage.settle(); this.#held.length > 0; await stage.settle()) this.#held.pop()!()
+    for (await stage.settle(); this.#held.length > 0; await stage.settle()) this.#held.pop()!.go()
   }
 }
 
@@ -319,3 +421,74 @@ staged(
     return new Stage([A], { put: gone, claim: gone, release: gone, drop: gone, fold: gone, count: gone, aged: gone })
   },
 )
+
+/** The stage's table, out of reach while `isGone`. */
+function flaky({ store }: Stage): { isGone: boolean; holds(): Promise<[parcels: number, all: number]> } {
+  const put = store.put.bind(store)
+  const table = { isGone: true, holds: async (): Promise<[number, number]> => [await store.count(A, DEAD), await store.count(A, "-")] }
+  store.put = async (...parcels) => {
+    if (table.isGone) throw new Error("gone")
+    await put(...parcels)
+  }
+  return table
+}
+
+staged("what the table did not take is sent all the same, and again from memory", async (stage) => {
+  const table = flaky(stage)
+  await stage.outbox.add(["x"])
+  const { id } = await stage.answer(LATER)
+  assert.deepEqual([await stage.pending(), await table.holds()], [[1], [0, 0]])
+  await stage.pass(199)
+  assert.equal(stage.sent.length, 0)
+  await stage.pass(1)
+  assert.equal((await stage.answer(TAKEN)).id, id)
+  assert.deepEqual(await stage.pending(), [0])
+})
+
+staged("what is in memory moves to the table when that is back, and until then a dead man's parcel vouches for it", async (stage) => {
+  const table = flaky(stage)
+  const busy: Outcome = { kind: "later", why: "busy", after: 60_000 }
+  stage.outbox.start()
+  await stage.outbox.add(["x"])
+  await stage.answer(busy)
+  await stage.pass(10_000)
+  assert.deepEqual([await table.holds(), await stage.pending()], [[0, 0], [1]])
+  table.isGone = false
+  await stage.outbox.deadMan.arm()
+  assert.deepEqual([await table.holds(), await stage.pending()], [[0, 1], [1]], "vouched for")
+  await stage.pass(5_000)
+  assert.deepEqual([await table.holds(), await stage.pending()], [[1, 2], [1]], "moved")
+  await stage.pass(2_000)
+  assert.deepEqual([await table.holds(), await stage.pending()], [[1, 1], [1]], "called off")
+  await stage.pass(43_000)
+  assert.equal((await stage.answer(TAKEN)).body, "x")
+  assert.deepEqual(await stage.pending(), [0])
+})
+
+staged("while memory holds any, a process that has nothing else in hand puts its dead man's parcel off", async (stage) => {
+  const table = flaky(stage)
+  await stage.outbox.add(["x"])
+  table.isGone = false
+  for (let at = 0; at < 9; at++) {
+    await stage.pass(10_000)
+    const [parcel] = await stage.store.claim(A, 1, 0)
+    assert.equal(parcel, undefined, "not due")
+    assert.deepEqual(await table.holds(), [0, 1])
+  }
+  await stage.answer(TAKEN)
+  await stage.pass(2_000)
+  assert.deepEqual(await table.holds(), [0, 0])
+})
+
+staged("a process that stops leaves in the table what memory held", async (stage) => {
+  const table = flaky(stage)
+  await stage.outbox.add(["x"])
+  await stage.settle()
+  table.isGone = false
+  const stopped = stage.outbox.stop()
+  await stage.settle()
+  assert.deepEqual(await table.holds(), [0, 1], "under way, and vouched for")
+  await stage.answer(LATER)
+  await stopped
+  assert.deepEqual(await table.holds(), [1, 1], "called off")
+})

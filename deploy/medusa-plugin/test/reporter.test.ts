@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { EventEmitter } from "node:events"
 import { mock, test } from "node:test"
-import { BODY_BYTES_MAX } from "../src/lib/events"
+import { BODY_BYTES_MAX, Event, EVERYTHING } from "../src/lib/events"
 import { report } from "../src/lib/middleware"
 import { Outbox } from "../src/lib/outbox"
 import { EVENTS_MAX, Reporter, Shop, WINDOW_MS } from "../src/lib/reporter"
@@ -114,6 +114,74 @@ staged("a burst up to its bound is told in full, in deliveries of bounded size",
   assert.equal(ids.length, EVENTS_MAX)
   for (const events of sent) assert.ok(JSON.stringify({ events }).length <= BODY_BYTES_MAX)
   assert.deepEqual(lines, [])
+})
+
+/** A reporter whose lookups wait to be let go, and how many are under way at most. */
+function held() {
+  const asked: { events: Event[]; go: () => void }[] = []
+  let [under, most] = [0, 0]
+  const resolve = async (events: Event[]) => {
+    most = Math.max(most, ++under)
+    await new Promise<void>((go) => asked.push({ events, go }))
+    under--
+    return events
+  }
+  return { ...stage({ resolve }), asked, most: () => most }
+}
+
+staged("events that come for seconds are looked up one flush at a time, and what comes meanwhile goes with the next", async () => {
+  const { reporter, sent, settle, asked, most } = held()
+  const seconds = async (windows: number) => {
+    for (let at = 0; at < windows; at++) {
+      for (let n = 0; n < 25; n++) reporter.event("product.updated", { id: `prod_${at}_${n}` })
+      await settle(WINDOW_MS)
+    }
+  }
+  await seconds(200)
+  assert.deepEqual(asked.map(({ events }) => events.length), [25])
+  asked.shift()!.go()
+  await settle()
+  assert.deepEqual(asked.map(({ events }) => events.length), [199 * 25], "at once")
+  asked.shift()!.go()
+  await settle()
+  assert.deepEqual([most(), asked.length], [1, 0])
+  const ids = (sent as { data: unknown[] }[][]).flat().flatMap(({ data }) => data)
+  assert.equal(ids.length, 200 * 25)
+  // Nothing under way: no longer than the window.
+  reporter.event("product.updated", { id: "prod_1" })
+  await settle(WINDOW_MS)
+  assert.equal(asked.length, 1)
+})
+
+staged("what comes while a flush is under way has the same bound, however many windows it takes", async () => {
+  const { reporter, sent, lines, settle, asked } = held()
+  for (let at = 0; at <= EVENTS_MAX + 1; at++) {
+    reporter.event("product.updated", { id: `prod_${at}` })
+    if (at % 5_000 === 0) await settle(WINDOW_MS)
+  }
+  asked.shift()!.go()
+  await settle()
+  assert.deepEqual(asked.map(({ events }) => events), [[EVERYTHING]])
+  asked.shift()!.go()
+  await settle()
+  assert.equal(JSON.stringify(sent.at(-1)), '[{"type":"endcap.everything","data":[{}]}]')
+  assert.match(lines.join(), /more than 50000 changes .* emptied/)
+})
+
+staged("a shop that stops waits for the flush under way, and for what was collected meanwhile", async () => {
+  const { reporter, sent, store, settle, asked } = held()
+  reporter.event("product.updated", { id: "prod_1" })
+  await settle(WINDOW_MS)
+  reporter.event("product.updated", { id: "prod_2" })
+  let isOver = false
+  const stopped = reporter.stop().then(() => (isOver = true))
+  await settle()
+  asked.shift()!.go()
+  await settle()
+  assert.deepEqual([isOver, await store.count("http://a", "-")], [false, 1], "vouched for")
+  asked.shift()!.go()
+  await stopped
+  assert.deepEqual([sent.length, await store.count("http://a", "-")], [2, 0])
 })
 
 staged("while there is work in hand a dead man's parcel lies ready", async () => {

@@ -6,6 +6,10 @@ import { Store } from "./store"
 const DEAD_MS = 30_000
 /** How the ids of such parcels begin. */
 export const DEAD = "dead-man:"
+/** Nothing in hand for this long, and it is called off. */
+const IDLE_MS = 2_000
+/** How often it is put off, well within its half minute. */
+const ALIVE_MS = 10_000
 
 /**
  * The *dead man's parcel* covers what is not in the store yet: while this process has work in hand, the store holds a
@@ -18,12 +22,48 @@ export class DeadMan {
   /** What is to be done next, the last word on it. */
   #wish?: "arm" | "disarm"
   #busy?: Promise<void>
+  /** What this process has in hand: requests, what was collected, what it keeps in memory alone. */
+  #hands = 0
+  #alive?: NodeJS.Timeout
+  #quiet?: NodeJS.Timeout
 
   constructor(
     private readonly targets: string[],
     private readonly store: Store,
     private readonly lost: (error: unknown) => void,
   ) {}
+
+  get isIdle(): boolean {
+    return this.#hands === 0
+  }
+
+  /** Something is in hand from now on. */
+  take(): void {
+    this.#hands += 1
+    clearTimeout(this.#quiet)
+    this.#quiet = undefined
+    if (this.#alive !== undefined) return
+    void this.arm()
+    this.#alive = setInterval(() => void this.arm(), ALIVE_MS)
+    this.#alive.unref()
+  }
+
+  /** One thing less is in hand. */
+  give(): void {
+    this.#hands -= 1
+    if (this.#hands > 0) return
+    clearTimeout(this.#quiet)
+    this.#quiet = setTimeout(() => void this.rest(), IDLE_MS)
+    this.#quiet.unref()
+  }
+
+  /** The last that is done of itself: calls them off where nothing is in hand, and else puts them off once more. */
+  async rest(): Promise<void> {
+    clearTimeout(this.#quiet)
+    clearInterval(this.#alive)
+    this.#alive = undefined
+    await (this.#hands === 0 ? this.disarm() : this.arm())
+  }
 
   /** Puts the parcels off by half a minute. */
   arm(): Promise<void> {

@@ -15,6 +15,8 @@ const SENDS_MAX = 4
 const LEASE_MS = 30_000
 /** How often each process looks for parcels that another one left behind. */
 const POLL_MS = 5_000
+/** So late at the most a store may have what is given back, and it is found when the target has rested. */
+const LATE_MS = 1_000
 /** What was kept for longer than this when a process starts is given up. */
 const AGED_MS = 2 * 86_400_000
 /** The shortest time between two lines that say the same of what a target refuses. */
@@ -27,8 +29,8 @@ type Target = {
   url: string
   /** Deliveries under way, and places held for those that are being claimed. */
   sends: number
-  /** Asked to look while there was no room. */
-  again: boolean
+  /** Something may be due in a store that nobody was sent to fetch. */
+  waits: boolean
   /** Failures in a row. */
   failures: number
   /** Rests after a failure, until the timer ends it. */
@@ -51,12 +53,14 @@ export type TargetStatus = { url: string; pending: number; problem?: string; tak
 export class Outbox {
   readonly deadMan: DeadMan
   readonly #targets: Target[]
-  readonly #memory = new MemoryStore()
+  readonly #memory: MemoryStore
   readonly #attempts = new Set<Promise<void>>()
   #poll?: NodeJS.Timeout
   #stopped = false
   /** The table is out of reach, so parcels are kept in memory. */
   #adrift = false
+  /** Memory holds some. */
+  #holds = false
 
   constructor(
     targets: string[],
@@ -66,18 +70,18 @@ export class Outbox {
     private readonly random: () => number = Math.random,
     private readonly now: () => number = () => performance.now(),
   ) {
-    this.#targets = targets.map((url) => ({ url, sends: 0, again: false, failures: 0, rests: false, taken: 0 }))
+    this.#targets = targets.map((url) => ({ url, sends: 0, waits: false, failures: 0, rests: false, taken: 0 }))
+    this.#memory = new MemoryStore(now)
     this.deadMan = new DeadMan(targets, store, (error) => this.#lost(error))
   }
 
   /** Begins to look for parcels of other processes, and of those that died. */
   start(): void {
-    const look = () => this.#targets.forEach((target) => void this.#pump(target))
-    this.#poll = setInterval(look, POLL_MS)
+    this.#poll = setInterval(() => void this.#look(), POLL_MS)
     this.#poll.unref()
     void this.#giveUp()
       .catch((error) => this.#lost(error))
-      .then(look)
+      .then(() => this.#look())
   }
 
   /** Stops when what is under way has ended; what is kept stays for the next process. */
@@ -85,15 +89,33 @@ export class Outbox {
     this.#stopped = true
     clearInterval(this.#poll)
     this.#targets.forEach((target) => clearTimeout(target.timer))
+    await this.#leave()
     await Promise.all(this.#attempts)
+    // What those left in memory.
+    await this.#leave()
   }
 
-  /** Keeps these bodies for every target and begins to send. Resolves when they are kept. */
+  async #leave(): Promise<void> {
+    await this.#move()
+    await this.deadMan.rest()
+  }
+
+  /** Keeps these bodies for every target, and sends at once what finds room. Resolves when they are kept. */
   async add(texts: string[]): Promise<void> {
-    for (const target of this.#targets) {
-      await this.#keep(texts.map((body) => ({ id: `msg_${randomUUID()}`, target: target.url, body })))
-      void this.#bound(target).then(() => this.#pump(target))
-    }
+    await Promise.all(this.#targets.map((target) => this.#accept(target, texts)))
+  }
+
+  /** What is sent while it is kept is leased from the start, so that nobody else takes it. What finds no room is due. */
+  async #accept(target: Target, texts: string[]): Promise<void> {
+    const parcels = texts.map((body) => fresh(target.url, body))
+    const room = target.failures > 0 ? 0 : Math.max(0, this.#room(target))
+    const [first, rest] = [parcels.slice(0, room), parcels.slice(room)]
+    const kept = this.#keep(first, LEASE_MS)
+    for (const parcel of first) this.#begin(target, kept, parcel)
+    await Promise.all([kept, this.#keep(rest, 0)])
+    if (rest.length === 0) return
+    target.waits = true
+    void this.#bound(target).then(() => this.#pump(target))
   }
 
   async status(): Promise<TargetStatus[]> {
@@ -115,21 +137,62 @@ export class Outbox {
       const end = isKnown ? "its cache is emptied instead" : "it is no url of this plugin"
       this.log.warn(`endcap: what was kept for ${url} for more than two days (${ids.length}) is given up; ${end}`)
       // First, so that who dies in between leaves them to be found again.
-      if (isKnown) await this.store.put([{ id: `msg_${randomUUID()}`, target: url, body: everything() }], 0)
+      if (isKnown) await this.store.put([fresh(url, everything())], 0)
       await this.store.drop(ids)
     }
   }
 
-  async #keep(parcels: Parcel[]): Promise<void> {
+  /** Keeps parcels in the table, or in memory where that is out of reach, and says where. Never fails. */
+  async #keep(parcels: Parcel[], delayMs: number): Promise<Store> {
+    try {
+      await this.#put(parcels, delayMs)
+      return this.store
+    } catch {
+      await this.#memory.put(parcels, delayMs)
+      this.#hold()
+      return this.#memory
+    }
+  }
+
+  async #put(parcels: Parcel[], delayMs: number): Promise<void> {
     if (parcels.length === 0) return
     try {
-      await this.store.put(parcels, 0)
+      await this.store.put(parcels, delayMs)
       if (this.#adrift) this.log.info("endcap: the outbox table can be reached again")
       this.#adrift = false
     } catch (error) {
       this.#lost(error)
-      await this.#memory.put(parcels, 0)
+      throw error
     }
+  }
+
+  /** Looks for what others left behind, and whether the table takes what is in memory. */
+  async #look(): Promise<void> {
+    await this.#move()
+    this.#targets.forEach((target) => void this.#pump(target))
+  }
+
+  /** Moves what memory holds to the table. What is sent from there meanwhile is sent twice with one id, which does no harm. */
+  async #move(): Promise<void> {
+    if (!this.#holds) return
+    for (const target of this.#targets) {
+      const parcels = await this.#memory.claim(target.url, PARCELS_MAX, 0)
+      const isMoved = await this.#put(parcels, 0).then(() => true, () => false)
+      if (!isMoved || parcels.length === 0) continue
+      await this.#memory.drop(parcels.map(({ id }) => id))
+      target.waits = true
+      await this.#bound(target)
+    }
+    this.#hold()
+  }
+
+  /** While memory holds any, that is work in hand: the dead man's parcel vouches for it. */
+  #hold(): void {
+    const holds = this.#memory.size > 0
+    if (holds === this.#holds) return
+    this.#holds = holds
+    if (holds) this.deadMan.take()
+    else this.deadMan.give()
   }
 
   #lost(error: unknown): void {
@@ -137,46 +200,60 @@ export class Outbox {
     this.#adrift = true
   }
 
-  /** Only a target that fails lets parcels pile up. */
+  /** What finds no room waits: for a target that fails, or that is slower than the shop. */
   async #bound(target: Target): Promise<void> {
-    if (target.failures === 0) return
     for (const store of [this.store, this.#memory]) {
       const count = await store.count(target.url, DEAD).catch(() => 0)
       if (count <= PARCELS_MAX) continue
       this.log.warn(`endcap: more than ${PARCELS_MAX} deliveries wait for ${target.url}; they are folded into one that empties its cache`)
-      const parcel = { id: `msg_${randomUUID()}`, target: target.url, body: everything() }
-      await store.fold(parcel, DEAD).catch((error) => this.#lost(error))
+      await store.fold(fresh(target.url, everything()), DEAD).catch((error) => this.#lost(error))
     }
+  }
+
+  /** Deliveries that may begin. */
+  #room(target: Target): number {
+    if (this.#stopped || target.rests) return 0
+    return (target.failures > 0 ? 1 : SENDS_MAX) - target.sends
   }
 
   /** Sends what is due, as long as there is room and the target does not rest. */
   async #pump(target: Target): Promise<void> {
+    const { waits } = target
+    target.waits = false
     for (const store of [this.store, this.#memory]) {
-      const room = (target.failures > 0 ? 1 : SENDS_MAX) - target.sends
-      target.again ||= room <= 0
-      if (this.#stopped || target.rests || room <= 0) return
-      // Held before the first await, so that two calls do not both think that there is room.
-      target.sends += room
-      const parcels = await store.claim(target.url, room, LEASE_MS).catch(() => [])
-      target.sends -= room - parcels.length
-      for (const parcel of parcels) {
-        const attempt = this.#attempt(target, store, parcel).finally(() => this.#attempts.delete(attempt))
-        this.#attempts.add(attempt)
+      const room = this.#room(target)
+      if (room <= 0) {
+        target.waits = true
+        return
       }
+      // A look for what others left holds one place, so that what comes meanwhile finds room. Held before the first await,
+      // so that two calls do not both think that there is room.
+      const most = waits ? room : 1
+      target.sends += most
+      const parcels = await store.claim(target.url, most, LEASE_MS).catch(() => [])
+      target.sends -= most
+      for (const parcel of parcels) this.#begin(target, store, parcel)
+      target.waits ||= parcels.length === most
     }
     // What was kept since the claim is not in it.
-    if (target.again) {
-      target.again = false
-      await this.#pump(target)
-    }
+    if (target.waits) await this.#pump(target)
   }
 
-  async #attempt(target: Target, store: Store, parcel: Parcel): Promise<void> {
+  #begin(target: Target, kept: Store | Promise<Store>, parcel: Parcel): void {
+    target.sends += 1
+    const attempt = this.#attempt(target, kept, parcel).finally(() => this.#attempts.delete(attempt))
+    this.#attempts.add(attempt)
+  }
+
+  async #attempt(target: Target, kept: Store | Promise<Store>, parcel: Parcel): Promise<void> {
     const outcome = await this.send(parcel)
+    // Not before it is kept: what is dropped first would be kept for good.
+    const store = await kept
     // Where this fails the lease runs out and the parcel is sent again, which does no harm.
     await this.#settle(target, store, parcel, outcome).catch((error) => this.#lost(error))
+    this.#hold()
     target.sends -= 1
-    void this.#pump(target)
+    if (target.waits) void this.#pump(target)
   }
 
   async #settle(target: Target, store: Store, parcel: Parcel, outcome: Outcome): Promise<void> {
@@ -185,7 +262,9 @@ export class Outbox {
     if (isRefused && parcel.body === everything()) outcome = { kind: "later", why: "refuses even the delivery that empties its cache: are endcap and this plugin of one version?" }
     if (outcome.kind === "later") {
       const pause = this.#rest(target, outcome)
-      return store.release(parcel.id, pause)
+      // Due before the target has rested, so that it is found then, though the table has this late. What is in memory is
+      // due at once, so that it can be moved.
+      return store.release(parcel.id, store === this.#memory ? 0 : pause - Math.min(pause / 2, LATE_MS))
     }
     if (target.problem !== undefined) this.log.info(`endcap: ${target.url} takes deliveries again`)
     target.failures = 0
@@ -196,7 +275,9 @@ export class Outbox {
       if (target.refusal && parcel.body !== everything()) target.refusal.isOver = true
       if (outcome.but) this.log.warn(`endcap: ${target.url} ${outcome.but}`)
     }
-    await this.#keep(this.#instead(target, parcel, outcome).map((body) => ({ id: `msg_${randomUUID()}`, target: target.url, body })))
+    const instead = this.#instead(target, parcel, outcome).map((body) => fresh(target.url, body))
+    await this.#keep(instead, 0)
+    target.waits ||= instead.length > 0
     await store.drop([parcel.id])
   }
 
@@ -221,7 +302,7 @@ export class Outbox {
     const full = Math.min(most, least * 2 ** Math.min(target.failures, 20))
     const pause = Math.max(after ?? 0, full * (0.5 + this.random() / 2))
     target.failures += 1
-    target.rests = true
+    target.rests = target.waits = true
     clearTimeout(target.timer)
     target.timer = setTimeout(() => {
       target.rests = false
@@ -232,6 +313,11 @@ export class Outbox {
     target.problem = why
     return pause
   }
+}
+
+/** A parcel that nobody knows yet. */
+function fresh(target: string, body: string): Parcel {
+  return { id: `msg_${randomUUID()}`, target, body }
 }
 
 function text(error: unknown): string {

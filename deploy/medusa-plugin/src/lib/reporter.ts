@@ -24,23 +24,16 @@ export type Status = { idle: boolean; targets: TargetStatus[] }
 /** Events that are collected before they are sent together: a workflow releases all of its own in one moment, and each ms of
  * this is one that shoppers are answered the old. */
 export const WINDOW_MS = 5
-/** Different events in one window; beyond it everything may have changed. */
+/** Different events that are collected; beyond it everything may have changed. */
 export const EVENTS_MAX = 50_000
 /** What the shop around is asked may take this long; then events go as they are. */
 const ASK_MS = 5_000
-/** Nothing in hand for this long, and the dead man's parcel is called off. */
-const IDLE_MS = 2_000
-/** How often it is put off, well within its half minute. */
-const ALIVE_MS = 10_000
 
 /** Collects events and finished requests, resolves them, and gives them to the outbox. Never fails, never waits. */
 export class Reporter {
   readonly #set = new EventSet()
   #window?: NodeJS.Timeout
-  #quiet?: NodeJS.Timeout
-  #alive?: NodeJS.Timeout
-  /** Requests and flushes under way. */
-  #hands = 0
+  #flushing?: Promise<void>
 
   constructor(private readonly shop: Shop, private readonly outbox: Outbox) {}
 
@@ -57,13 +50,13 @@ export class Reporter {
 
   /** An admin request begins that may write. Call what is returned when it has ended. */
   begins(): (written?: Written) => void {
-    this.#take()
+    this.outbox.deadMan.take()
     let ended = false
     return (written) => {
       if (ended) return
       ended = true
       if (written) this.#finished(written)
-      this.#give()
+      this.outbox.deadMan.give()
     }
   }
 
@@ -78,16 +71,13 @@ export class Reporter {
 
   async status(): Promise<Status> {
     const targets = await this.outbox.status()
-    return { idle: this.#hands === 0 && targets.every((target) => target.pending === 0), targets }
+    return { idle: this.outbox.deadMan.isIdle && targets.every((target) => target.pending === 0), targets }
   }
 
   /** Keeps what was collected, for at most as long as the shop is willing to wait. */
   async stop(): Promise<void> {
-    clearTimeout(this.#window)
-    if (this.#window !== undefined) await this.#flush()
-    clearTimeout(this.#quiet)
-    clearInterval(this.#alive)
-    if (this.#hands === 0) await this.outbox.deadMan.disarm()
+    if (this.#window !== undefined) this.#flush()
+    await this.#flushing
     await this.outbox.stop()
   }
 
@@ -106,21 +96,31 @@ export class Reporter {
       this.#set.add(EVERYTHING)
       this.shop.log.warn(`endcap: more than ${EVENTS_MAX} changes in one moment; its cache is emptied instead of being told each`)
     }
-    if (this.#set.size === 0 || this.#window !== undefined) return
-    this.#take()
-    this.#window = setTimeout(() => void this.#flush(), WINDOW_MS)
+    if (this.#set.size === 0 || this.#window !== undefined || this.#flushing !== undefined) return
+    this.outbox.deadMan.take()
+    this.#window = setTimeout(() => this.#flush(), WINDOW_MS)
   }
 
-  async #flush(): Promise<void> {
+  #flush(): void {
+    clearTimeout(this.#window)
     this.#window = undefined
-    const events = this.#set.take()
+    this.#flushing = this.#tellAll()
+  }
+
+  /** One after the other, so that the shop's database is asked for one at a time. What comes meanwhile goes with the next. */
+  async #tellAll(): Promise<void> {
+    while (this.#set.size > 0) await this.#tellSafely(this.#set.take())
+    // In the same step as the last look, so that nothing comes in between.
+    this.#flushing = undefined
+    this.outbox.deadMan.give()
+  }
+
+  async #tellSafely(events: Event[]): Promise<void> {
     try {
       await this.tell(events)
     } catch (error) {
       this.shop.log.warn(`endcap: what changed could not be told, so its cache is emptied: ${error}`)
       await this.outbox.add(bodies([EVERYTHING])).catch(() => undefined)
-    } finally {
-      this.#give()
     }
   }
 
@@ -130,27 +130,5 @@ export class Reporter {
       timer = setTimeout(() => resolve(otherwise), ASK_MS)
     })
     return Promise.race([answer, late]).finally(() => clearTimeout(timer))
-  }
-
-  #take(): void {
-    this.#hands += 1
-    clearTimeout(this.#quiet)
-    this.#quiet = undefined
-    if (this.#alive !== undefined) return
-    void this.outbox.deadMan.arm()
-    this.#alive = setInterval(() => void this.outbox.deadMan.arm(), ALIVE_MS)
-    this.#alive.unref()
-  }
-
-  #give(): void {
-    this.#hands -= 1
-    if (this.#hands > 0) return
-    clearTimeout(this.#quiet)
-    this.#quiet = setTimeout(() => {
-      clearInterval(this.#alive)
-      this.#alive = undefined
-      void this.outbox.deadMan.disarm()
-    }, IDLE_MS)
-    this.#quiet.unref()
   }
 }

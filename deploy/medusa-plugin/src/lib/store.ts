@@ -25,6 +25,10 @@ export class MemoryStore implements Store {
 
   constructor(private readonly now: () => number = Date.now) {}
 
+  get size(): number {
+    return this.#rows.size
+  }
+
   async put(parcels: Parcel[], delayMs: number): Promise<void> {
     const now = this.now()
     for (const parcel of parcels) this.#rows.set(parcel.id, { parcel, since: now, ...this.#rows.get(parcel.id), due: now + delayMs })

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { test } from "node:test"
 import { adminEvents, IDS_MAX } from "../src/lib/admin"
 import { bodies, Event, halves } from "../src/lib/events"
@@ -74,15 +76,88 @@ test("a finished request is told by its route, the ids of its path, and each id 
   check("DELETE", "/admin/uploads/x", undefined, [silent("DELETE:/admin/uploads/x", {})])
 })
 
-test("a request that failed names what it may have touched, and one with too many ids cannot be told", () => {
-  const failed = { method: "POST", path: `/admin/products/prod_${ROW}`, body: { a: [{ id: `variant_${OTHER}` }] }, status: 400 }
-  assert.deepEqual(adminEvents(failed), [
-    silent("failed:POST:/admin/products/:id", { id: `prod_${ROW}` }),
-    silent("failed:POST:/admin/products/:id", { id: `variant_${OTHER}` }),
+/** What a request that failed says. */
+const failing = (method: string, path: string, body: unknown = {}): string[] =>
+  adminEvents({ method, path, body, status: 500 })!.map(({ type, data, notice }) => {
+    assert.equal(notice, null)
+    return [type, ...Object.values(data)].join(" ")
+  })
+
+test("a request that failed says what it would have said, and what a change of each thing that it names is called", () => {
+  const [prod, variant, plist, pcat] = ["prod", "variant", "plist", "pcat"].map((kind) => `${kind}_${ROW}`) as [string, string, string, string]
+  assert.deepEqual(failing("POST", `/admin/products/${prod}`, { a: [{ id: variant }] }), [
+    `POST:/admin/products/:id ${prod} ${prod} ${variant}`,
+    `failed:POST:/admin/products/:id ${prod}`,
+    `failed:POST:/admin/products/:id ${variant}`,
     // A list that was filled in between may lack it.
-    silent("endcap.product-listing", { id: `prod_${ROW}` }),
+    `endcap.product-listing ${prod}`,
+    `product-variant.updated ${variant}`,
   ])
-  assert.deepEqual(adminEvents({ method: "POST", path: "/admin/products", body: {}, status: 400 }), [])
+  // Where it failed when it read what it had written there is no event either.
+  assert.deepEqual(failing("POST", `/admin/price-lists/${plist}`, { status: "active" }), [
+    `POST:/admin/price-lists/:id ${plist} ${plist}`,
+    `failed:POST:/admin/price-lists/:id ${plist}`,
+    `pricing.price-list.updated ${plist}`,
+  ])
+  assert.deepEqual(failing("POST", `/admin/product-categories/${pcat}/products`, { add: [prod] }).slice(-2), [`product-category.updated ${pcat}`, `endcap.product-listing ${prod}`])
+})
+
+test("lists of what a request that failed names are told, by what a change of it is called", () => {
+  const check = (kind: string, resource: string, ...expected: string[]) => {
+    const id = `${kind}_${ROW}`
+    const told = failing("DELETE", `/admin/${resource}/${id}`)
+    assert.deepEqual(told.slice(2), expected.map((type) => `${type} ${id}`), kind)
+  }
+  check("pcat", "product-categories", "product-category.updated")
+  check("pcol", "collections", "product-collection.updated")
+  check("ptag", "product-tags", "product-tag.updated")
+  check("ptyp", "product-types", "product-type.updated")
+  check("opt", "product-options", "product-option.updated")
+  check("reg", "regions", "region.updated")
+  check("rr", "return-reasons", "order.return-reason.updated")
+  check("iitem", "inventory-items", "inventory-item.deleted")
+  check("sc", "sales-channels", "sales-channel.updated")
+  check("apk", "api-keys", "api_key.api-key.updated")
+  check("order", "orders")
+  // A body names a channel as where something is.
+  const [prod, sc] = [`prod_${ROW}`, `sc_${OTHER}`]
+  assert.deepEqual(failing("POST", `/admin/products/${prod}`, { sales_channels: [{ id: sc }] }).slice(3), [`endcap.product-listing ${prod}`])
+  assert.deepEqual(failing("POST", `/admin/sales-channels/${sc}/products`, { add: [prod] }).slice(3), [`endcap.product-listing ${prod}`, `sales-channel.updated ${sc}`])
+})
+
+test("a request that failed and names nothing tells of lists of what it was to make, or of nothing that it was not to", () => {
+  assert.deepEqual(failing("POST", "/admin/products"), ["endcap.list product"])
+  assert.deepEqual(failing("POST", "/admin/product-categories?fields=id"), ["endcap.list category"])
+  assert.deepEqual(failing("POST", "/admin/tax-rates"), ["tax.tax-rate.created"])
+  const ptyp = `ptyp_${ROW}`
+  assert.deepEqual(failing("POST", "/admin/products", { type_id: ptyp }), [
+    `POST:/admin/products ${ptyp}`, "endcap.list product", `failed:POST:/admin/products ${ptyp}`, `product-type.updated ${ptyp}`,
+  ])
+  assert.deepEqual(failing("POST", "/admin/erp/sync"), [])
+  assert.deepEqual(failing("POST", "/admin/invites"), [])
+})
+
+test("endcap's preset purges something by each of these names, and needs nothing for it that is not told", () => {
+  const preset = readFileSync(join(__dirname, "../../../../../src/config/medusa.toml"), "utf8")
+  const rules = [...preset.matchAll(/^"?([a-z_][^" =]*)"? = (\{.*\})$/gim)].map(([, name = "", rule = ""]) => ({ name, rule }))
+  const ruleOf = (type: string) => {
+    const fits = rules.filter(({ name }) => name === type || (name.endsWith("*") && type.startsWith(name.slice(0, -1))))
+    return fits.sort((a, b) => Number(b.name === type) - Number(a.name === type) || b.name.length - a.name.length)[0]?.rule ?? assert.fail(type)
+  }
+  const told = (path: string) => adminEvents({ method: "PUT", path, body: {}, status: 500 })!
+  const kinds = "prod variant opt optval img pcol pcat ptag ptyp price plist prpref txr txreg iitem ilev resitem trans rr sc apk reg sloc store"
+  const made = "products product-categories collections product-tags product-types product-options regions return-reasons price-preferences tax-rates tax-regions"
+  const changed = kinds.split(" ").map((kind) => told(`/admin/x/${kind}_${ROW}`).slice(2))
+  for (const events of [...changed, ...made.split(" ").map((resource) => told(`/admin/${resource}`))]) {
+    assert.equal(events.length, 1)
+    const [{ type, data }] = events as [Event]
+    const rule = ruleOf(type)
+    assert.match(rule, /hard|soft/, type)
+    for (const [, field = ""] of rule.matchAll(/\{(\w+)\}/g)) assert.ok(data[field], `${type} ${field}`)
+  }
+})
+
+test("a request with too many ids cannot be told", () => {
   const ids = Array.from({ length: IDS_MAX + 2 }, (_, at) => `prod_${String(at).padStart(26, "0")}`)
   assert.equal(adminEvents({ method: "POST", path: "/admin/products/batch", body: { delete: ids }, status: 200 }), undefined)
   let deep: unknown = {}

@@ -369,6 +369,8 @@ staged("what is odd is said to the owner of the shop", async () => {
   reporter.begins()({ method: "POST", path: `/admin/products/prod_${ROW}`, body: {}, status: 500 })
   assert.match(complaints.splice(0).join(), /^POST:\/admin\/products\/:id failed with 500: .*fetched anew$/)
   reporter.begins()({ method: "POST", path: "/admin/products", body: {}, status: 400 })
+  assert.match(complaints.splice(0).join(), /^POST:\/admin\/products failed with 400/)
+  reporter.begins()({ method: "POST", path: "/admin/erp", body: {}, status: 400 })
   assert.deepEqual(complaints, [], "it names nothing")
   await settle(WINDOW_MS)
 })

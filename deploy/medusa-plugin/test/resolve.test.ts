@@ -1,5 +1,6 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
+import { adminEvents } from "../src/lib/admin"
 import { clear } from "../src/lib/caching"
 import { Event } from "../src/lib/events"
 import { Foresight } from "../src/lib/foresee"
@@ -96,6 +97,19 @@ test("what was looked up is told by the name that the shop knows it by, once", a
   assert.deepEqual(asItIs, [{ type: "region.updated", data: { id: "reg_1" } }])
 })
 
+test("a price list whose request failed becomes what it prices, as if it had not", async () => {
+  const id = `plist_${"0".repeat(26)}`
+  const price_list = ["pset_1", "pset_2"].map((pset) => ({ id, price_set_id: pset, variant_id: null, plain: null }))
+  const told = async (status: number) => {
+    const events = adminEvents({ method: "POST", path: `/admin/price-lists/${id}`, body: { status: "active" }, status })!
+    const found = (await seen({ price_list }, ...events.map(({ type, data }): [string, string] => [type, data["id"]!])))[0]
+    return [...new Set(said(found))]
+  }
+  const prices = ["endcap.price-set pset_1", "endcap.price-set pset_2"]
+  assert.deepEqual(await told(200), prices)
+  assert.deepEqual(await told(500), [...prices, `failed:POST:/admin/price-lists/:id ${id}`])
+})
+
 test("a key that is deleted for good is known from before, and a secret one purges nothing", async () => {
   const id = (at: number) => `apk_${String(at).padStart(26, "0")}`
   const reads: string[] = []
@@ -164,8 +178,10 @@ test("Medusa's own cache forgets its lists after what it cannot have heard of, a
   await clear(caching, [{ type: "product.updated", data: { id: "prod_1" } }])
   await clear(undefined, [{ type: "POST:/admin/price-lists/:id", data: {} }])
   assert.deepEqual(cleared, [])
-  await clear(caching, [{ type: "POST:/admin/price-lists/:id", data: {} }])
-  assert.deepEqual(cleared, [["Product:list:*", "ProductVariant:list:*"]])
+  for (const type of ["POST:/admin/price-lists/:id", "failed:POST:/admin/products/:id", "endcap.list"]) {
+    await clear(caching, [{ type, data: {} }])
+    assert.deepEqual(cleared.splice(0), [["Product:list:*", "ProductVariant:list:*"]], type)
+  }
 })
 
 test("what is about more rows than are read goes as it is", async () => {

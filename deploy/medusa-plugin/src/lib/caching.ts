@@ -10,6 +10,9 @@ export type Caching = { clear(what: { tags: string[] }): Promise<void> }
 const SILENT = [
   // By the clock.
   /^pricing\.price-list\.updated$/,
+  // A request that failed: what it names, and what it may have made.
+  /^failed:/,
+  /^endcap\.list$/,
   /^POST:\/admin\/price-lists\/:id$/,
   /^POST:\/admin\/product-categories\/:id\/products$/,
   /^POST:\/admin\/products\/:id\/variants\/:id\/images\/batch$/,
@@ -18,6 +21,6 @@ const SILENT = [
 
 /** Makes Medusa's own cache forget its lists of products after a change that it cannot have heard of. */
 export async function clear(caching: Caching | undefined, events: Event[]): Promise<void> {
-  const silent = events.some(({ type }) => type === "endcap.everything" || type.startsWith("failed:") || SILENT.some((path) => path.test(type)))
+  const silent = events.some(({ type }) => type === "endcap.everything" || SILENT.some((name) => name.test(type)))
   if (caching && silent) await caching.clear({ tags: ["Product:list:*", "ProductVariant:list:*"] })
 }

@@ -1,4 +1,4 @@
-import { adminEvents, Written } from "./admin"
+import { adminEvents, route, Written } from "./admin"
 import { asUpdate } from "./content"
 import { bodies, Event, EVERYTHING, EventSet } from "./events"
 import { Outbox, TargetStatus } from "./outbox"
@@ -84,7 +84,7 @@ export class Reporter {
   #finished(written: Written): void {
     const events = adminEvents(written) ?? [EVERYTHING]
     if (written.status >= 400 && events.length > 0) {
-      this.shop.complain(`${events[0]?.type.replace(/^failed:/, "")} failed with ${written.status}: what it wrote may have been undone half-way, so answers that show what it names are fetched anew`)
+      this.shop.complain(`${route(written)} failed with ${written.status}: what it wrote may have been undone half-way, so answers that show what it names, and lists of such, are fetched anew`)
     }
     this.#collect(events)
   }

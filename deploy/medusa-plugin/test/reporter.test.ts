@@ -1,6 +1,8 @@
 import assert from "node:assert/strict"
+import { AsyncResource } from "node:async_hooks"
 import { EventEmitter } from "node:events"
 import { mock, test } from "node:test"
+import { WIDER_MAX } from "../src/lib/content"
 import { BODY_BYTES_MAX, Event, EVERYTHING } from "../src/lib/events"
 import { report } from "../src/lib/middleware"
 import { Outbox } from "../src/lib/outbox"
@@ -305,6 +307,39 @@ staged("what a form says of a product that is as it was changes no list, as far 
   assert.deepEqual(await save(form, async () => [{ ...row, updated_at: new Date(Date.now() + 1_000) }]), listing, "the request may have made it so")
   assert.deepEqual(await save(form, () => new Promise(() => {})), listing, "the handler was faster")
   assert.deepEqual(await save(form, () => Promise.reject(new Error("no database"))), listing)
+})
+
+staged("an edit that says what was so when it began is more than content where another changed that meanwhile", async () => {
+  const { reporter, sent, settle } = stage()
+  const products = [0, 1].map((at) => `prod_${String(at).padStart(26, "0")}`)
+  const rows = products.map((id) => ({ id, status: "published", updated_at: new Date(Date.now() - 1_000) }))
+  const update = products.map((id) => ({ id, title: "x", status: "published" }))
+  const save = async (meanwhile: () => void) => {
+    const response = Object.assign(new EventEmitter(), { statusCode: 200, writableEnded: true })
+    const scope = { resolve: () => service(reporter, async () => rows) }
+    const request = { method: "POST", originalUrl: "/admin/products/batch", body: { update }, scope }
+    let handle = () => {}
+    report(request, response as never, () => void (handle = AsyncResource.bind(() => products.forEach((id) => reporter.event("product.updated", { id }, "g1")))))
+    await settle()
+    meanwhile()
+    await settle(WINDOW_MS)
+    sent.splice(0)
+    handle()
+    await settle(WINDOW_MS)
+    const told = (sent.splice(0) as { type: string; data: { id: string }[] }[][]).flat()
+    return Object.fromEntries(told.flatMap(({ type, data }) => data.map(({ id }) => [Number(id.slice(5)), type])))
+  }
+  const [content, listing] = ["endcap.product-content", "endcap.product-listing"]
+  const unpublished = (id: string) => reporter.event("product.updated", { id }, "g2")
+  unpublished(products[0]!)
+  await settle(WINDOW_MS)
+  assert.deepEqual(await save(() => {}), { 0: content, 1: content }, "before the edit began")
+  assert.deepEqual(await save(() => unpublished(products[0]!)), { 0: listing, 1: content })
+  assert.deepEqual(await save(() => {}), { 0: content, 1: content }, "told before this one began")
+  // What is remembered is bounded: beyond it each may have changed.
+  const others = () => Array.from({ length: WIDER_MAX + 1 }, (_, at) => unpublished(`prod_other${at}`))
+  assert.deepEqual(await save(others), { 0: listing, 1: listing })
+  assert.deepEqual(await save(() => {}), { 0: content, 1: content })
 })
 
 staged("an import is told by what it changes: a thousand titles leave lists alone, a thousand states do not", async () => {

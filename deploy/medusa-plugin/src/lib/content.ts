@@ -15,6 +15,8 @@ export const COLUMNS = [
   "status", "handle", "discountable", "is_giftcard", "type_id", "collection_id", "external_id",
   "material", "weight", "length", "height", "width", "origin_country", "hs_code", "mid_code",
 ] as const
+/** Products of which it is remembered when they were last told as more than content; of older ones the newest counts. */
+export const WIDER_MAX = 10_000
 /** Products of one request whose columns are looked at. */
 const LOOKED_AT_MAX = 500
 const PRODUCT = /^\/admin\/products\/([^/?]+)\/?(\?|$)/
@@ -29,7 +31,9 @@ export type Look = (ids: string[]) => Promise<Row[]>
 type Edit = {
   /** What it says of their columns. */
   products: Map<string, Map<string, unknown>>
+  /** By the clock, and by what was told before. */
   began: number
+  turn: number
   /** What those were, as soon as that has been read. */
   before?: Map<string, Row>
   /** What its workflow emits. A batch writes products without an event of their module. */
@@ -39,6 +43,13 @@ type Edit = {
   group?: string
 }
 const edits = new AsyncLocalStorage<Edit>()
+
+/** Counts edits and what was told as more than content, so that it is known which came first. */
+let turns = 0
+/** When each product was last told as more than content, the oldest first. */
+const wider = new Map<string, number>()
+/** When one that is forgotten was told so at the latest. */
+let forgotten = 0
 
 /**
  * Runs a request's handler so that the events of an edit of content are known as such. What the products were is looked at
@@ -62,8 +73,18 @@ export function edit(method: string, path: string, body: unknown, handler: () =>
 export function asUpdate(event: Event, group: string | undefined): Event {
   const id = event.data["id"]
   if (id === undefined || !UPDATED.has(event.type)) return event
-  const type = isContent(event.type, id, group) ? "endcap.product-content" : "endcap.product-listing"
-  return { type, data: { id }, notice: { event: event.type, id } }
+  const isNarrow = isContent(event.type, id, group)
+  if (!isNarrow) remember(id)
+  return { type: isNarrow ? "endcap.product-content" : "endcap.product-listing", data: { id }, notice: { event: event.type, id } }
+}
+
+function remember(id: string): void {
+  wider.delete(id)
+  wider.set(id, ++turns)
+  const [oldest] = wider
+  if (wider.size <= WIDER_MAX || !oldest) return
+  wider.delete(oldest[0])
+  forgotten = oldest[1]
 }
 
 /**
@@ -82,12 +103,14 @@ function isContent(type: string, id: string, group: string | undefined): boolean
 }
 
 /**
- * Whether a product's columns were what the request says that they are. A row that was updated since the request began, by
- * this process' clock, may be what the request has made of it.
+ * Whether a product's columns were what the request says that they are, and stayed so until it wrote them. A row that was
+ * updated since the request began, by this process' clock, may be what the request has made of it. And another may have
+ * changed it after it was looked at, as this process has heard since: then the request has changed it back.
  */
-function isAsBefore({ products, before, began }: Edit, id: string): boolean {
+function isAsBefore({ products, before, began, turn }: Edit, id: string): boolean {
   const said = products.get(id)
   if (!said || said.size === 0) return said !== undefined
+  if ((wider.get(id) ?? forgotten) > turn) return false
   const row = before?.get(id)
   if (!row || !(new Date(row["updated_at"]).getTime() < began)) return false
   return [...said].every(([column, value]) => text(row[column]) === text(value))
@@ -99,7 +122,7 @@ function text(value: unknown): string | null {
 }
 
 function contentOnly(path: string, body: unknown): Edit | undefined {
-  const edit = (products: Edit["products"], emits: Set<string>): Edit => ({ products, emits, began: Date.now(), emitted: new Set() })
+  const edit = (products: Edit["products"], emits: Set<string>): Edit => ({ products, emits, began: Date.now(), turn: ++turns, emitted: new Set() })
   const id = PRODUCT.exec(path)?.[1]
   if (id !== undefined && ID.test(id)) {
     const said = content(body)

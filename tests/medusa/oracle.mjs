@@ -31,7 +31,8 @@ const BEHIND_MS = 1_000
 /** A date that comes by itself must have been told within this time; what the nodes answer is compared all the same. */
 const CLOCK_MS = 60_000
 /** How exact stock is in lists of cards: an option of the plugin. */
-const { STOCK_IN_LISTS: stockInLists } = process.env
+const { STOCK_IN_LISTS: stockInLists, EVENT_BUS: bus = "memory" } = process.env
+if (!["memory", "redis"].includes(bus)) throw new Error('EVENT_BUS is "redis", or is not set')
 /** What the plugin says where it could not learn what changed, or was not understood. */
 const COMPLAINTS = /endcap: .*(cannot be read|could not be told|cannot tell|does not know|does not understand|the plugin is off)/
 
@@ -59,7 +60,8 @@ class Oracle {
 
   async openShop() {
     const hook = `http://127.0.0.1:${this.ports.a[1]}`
-    this.shop = await shop({ home: args.shop, at: this.ports.shop, database: args.database, plugin: { url: hook, secret: SECRET, stockInLists } })
+    const env = bus === "redis" ? { EVENT_BUS_URL: `redis://127.0.0.1:${this.ports.redis}/1` } : {}
+    this.shop = await shop({ home: args.shop, at: this.ports.shop, database: args.database, plugin: { url: hook, secret: SECRET, stockInLists }, env })
   }
 
   async openRedis() {
@@ -283,9 +285,14 @@ async function crashes(turn) {
   }
   await survive("Redis killed, a change, back with nothing", async () => {
     await stop(oracle.redis.child, "SIGKILL")
-    await rename("While Redis was dead")
-    await until("the outbox", async () => (await oracle.api.get("/admin/endcap")).targets[0].problem)
+    const change = rename("While Redis was dead")
+    // A shop whose bus is there waits with it.
+    if (bus !== "redis") {
+      await change
+      await until("the outbox", async () => (await oracle.api.get("/admin/endcap")).targets[0].problem)
+    }
     await oracle.openRedis()
+    await change
   })
   await survive("PostgreSQL killed in the moment of an answer, back", async () => {
     await rename("While the database was dying")

@@ -1,6 +1,6 @@
 const { defineConfig } = require("@medusajs/framework/utils")
 
-const { DATABASE_URL, PLUGIN_OPTIONS, MEDUSA_FF_CACHING, MEDUSA_FF_TRANSLATION, STAMPS } = process.env
+const { DATABASE_URL, EVENT_BUS_URL, PLUGIN_OPTIONS, MEDUSA_FF_CACHING, MEDUSA_FF_TRANSLATION, STAMPS } = process.env
 
 module.exports = defineConfig({
   admin: { disable: true },
@@ -8,6 +8,8 @@ module.exports = defineConfig({
   modules: [
     ...(MEDUSA_FF_CACHING ? [{ resolve: "@medusajs/medusa/caching", options: { in_memory: { enable: true } } }] : []),
     ...(MEDUSA_FF_TRANSLATION ? [{ resolve: "@medusajs/medusa/translation" }] : []),
+    // In the place of the bus in memory. Events are staged and released there; the plugin hears them when they are released.
+    ...(EVENT_BUS_URL ? [{ resolve: "@medusajs/medusa/event-bus-redis", options: { redisUrl: EVENT_BUS_URL } }] : []),
     ...(STAMPS ? [{ resolve: "./src/modules/stamp" }] : []),
   ],
   projectConfig: {

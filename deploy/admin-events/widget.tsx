@@ -20,7 +20,11 @@ const Events = () => {
       timer = undefined
       queries.invalidateQueries()
     }
-    const ticket = async () => (await (await fetch("/admin/events/ticket", { method: "POST" })).json()).ticket
+    const ticket = async () => {
+      const answer = await fetch("/admin/events/ticket", { method: "POST" })
+      if (!answer.ok) throw new Error(`no ticket: ${answer.status}`)
+      return (await answer.json()).ticket
+    }
     const tell = (told: Told) => {
       setEvents((before) => [told, ...before].slice(0, 10))
       timer ??= setTimeout(reload, COLLECT_MS)

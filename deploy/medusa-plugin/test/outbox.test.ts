@@ -263,6 +263,21 @@ staged("a target that rests, or is probed, is not bypassed by what is new", asyn
   assert.equal(stage.sent.length, 1, "it is probed")
 })
 
+staged("a target that failed is probed with what is kept alone, though nothing is left to probe it with", async (stage) => {
+  await stage.outbox.add(["x"])
+  const { id } = await stage.answer(LATER)
+  await stage.store.drop([id])
+  await stage.pass(200)
+  const put = stage.store.put.bind(stage.store)
+  let keep = () => {}
+  stage.store.put = async (...parcels) => (await new Promise<void>((go) => (keep = go)), put(...parcels))
+  void stage.outbox.add(["y"])
+  await stage.settle()
+  assert.equal(stage.sent.length, 0)
+  keep()
+  assert.equal((await stage.answer(TAKEN)).body, "y")
+})
+
 staged("what is given back is sent again when the target has rested, though the store has it late", async (stage) => {
   const { store } = stage
   const release = store.release.bind(store)

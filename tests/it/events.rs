@@ -10,10 +10,19 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use crate::stage::{Client, Delivery, Reply, Stage, TOKEN, until, within};
 
 const FEED_TOKEN: &str = "the token of the feed";
-const FEED: &str = "[feed]\nheartbeat = \"20ms\"\nallow_origins = [\"https://admin.example\"]\n";
+const FEED: &str = "[feed]\nallow_origins = [\"https://admin.example\"]\n";
 
 fn shop() -> crate::stage::Builder {
-    Stage::new().also(FEED).variable("ENDCAP_FEED__TOKEN", FEED_TOKEN)
+    with_feed(FEED)
+}
+
+fn with_feed(feed: &str) -> crate::stage::Builder {
+    Stage::new().also(feed).variable("ENDCAP_FEED__TOKEN", FEED_TOKEN)
+}
+
+/// A shop whose clients must show that they are there.
+fn impatient() -> crate::stage::Builder {
+    with_feed("[feed]\nheartbeat = \"20ms\"\n")
 }
 
 fn bearer() -> String {
@@ -201,7 +210,7 @@ async fn a_log_that_cannot_be_read_for_who_comes_back_is_shown() {
 
 #[tokio::test]
 async fn a_silent_stream_shows_signs_of_life_that_move_the_id_on() {
-    let stage = shop().start().await;
+    let stage = impatient().start().await;
     let mut listener = Listener::join(&stage, 0, None).await;
     let start = listener.id.clone();
     let said = stage.purge("hard", &["prod_1"]).await;
@@ -281,7 +290,7 @@ async fn two_hundred_clients_are_told_and_one_more_finds_no_place() {
         let mut socket = connect(&stage, "/events", &bearer).await.unwrap();
         assert_eq!(message(&mut socket).await["event"], "hello");
         // Who does not read sends no pongs, and is let go.
-        sockets.push(tokio::spawn(async move { message(&mut socket).await["event"].clone() }));
+        sockets.push(stage.run(async move { message(&mut socket).await["event"].clone() }));
     }
     let full = stage.ops(0, "GET", "/events", &[("authorization", &bearer)], b"").await;
     assert_eq!((full.status, full.field("retry-after").as_str()), (503, "2"));
@@ -421,7 +430,7 @@ async fn a_long_event_is_cut_and_says_so() {
 
 #[tokio::test]
 async fn a_websocket_that_is_silent_or_sends_too_much_is_closed() {
-    let stage = shop().start().await;
+    let stage = impatient().start().await;
     let mut talker = connect(&stage, "/events", &bearer()).await.unwrap();
     talker.send(Message::text("x".repeat(2000))).await.unwrap();
     while let Some(Ok(_)) = within(talker.next()).await {}

@@ -77,9 +77,9 @@ test("a finished request is told by its route, the ids of its path, and each id 
 })
 
 /** What a request that failed says. */
-const failing = (method: string, path: string, body: unknown = {}): string[] =>
-  adminEvents({ method, path, body, status: 500 })!.map(({ type, data, notice }) => {
-    assert.equal(notice, null)
+const failing = (method: string, path: string, body: unknown = {}, status = 500): string[] =>
+  adminEvents({ method, path, body, status })!.map(({ type, data, notice, isGuess }) => {
+    assert.deepEqual([notice, isGuess], [null, true])
     return [type, ...Object.values(data)].join(" ")
   })
 
@@ -125,6 +125,41 @@ test("lists of what a request that failed names are told, by what a change of it
   assert.deepEqual(failing("POST", `/admin/sales-channels/${sc}/products`, { add: [prod] }).slice(3), [`endcap.product-listing ${prod}`, `sales-channel.updated ${sc}`])
 })
 
+test("where something is was changed only by a request to that itself, and a body counts only where it is of the catalogue", () => {
+  const [iitem, sloc, sc, prod] = ["iitem", "sloc", "sc", "prod"].map((kind) => `${kind}_${ROW}`) as [string, string, string, string]
+  const told = (path: string, body?: object) => failing("POST", path, body).filter((text) => !/^(failed:)?POST:/.test(text))
+  assert.deepEqual(told(`/admin/inventory-items/${iitem}/location-levels/${sloc}`), [`inventory-item.deleted ${iitem}`])
+  assert.deepEqual(told(`/admin/erp/${sc}`), [])
+  assert.deepEqual(told(`/admin/stock-locations/${sloc}/sales-channels/${sc}`), [`LinkSalesChannelStockLocation.updated ${sloc}`])
+  for (const resource of ["promotions", "draft-orders", "orders", "order-edits"]) {
+    assert.deepEqual(told(`/admin/${resource}`, { items: [prod] }), [], resource)
+    assert.deepEqual(failing("POST", `/admin/${resource}`, { items: [prod] }).slice(1), [`failed:POST:/admin/${resource} ${prod}`])
+  }
+  assert.deepEqual(told("/admin/erp/sync", { items: [prod] }), [`endcap.product-listing ${prod}`])
+})
+
+test("a request that was refused empties no more than what shows what it names, and lists softly", () => {
+  const id = (kind: string) => `${kind}_${ROW}`
+  const [prod, variant, plist, reg, sc, txr, rr, iitem] = ["prod", "variant", "plist", "reg", "sc", "txr", "rr", "iitem"].map(id) as [string, string, string, string, string, string, string, string]
+  for (const status of [400, 403, 404, 409, 422]) {
+    const refused = (path: string, body?: object) => failing("POST", path, body, status)
+    const beyond = (...told: string[]) => (status === 403 ? [] : told)
+    assert.deepEqual(refused(`/admin/products/${prod}`, { variants: [{ id: variant }] }), [
+      `failed:POST:/admin/products/:id ${prod}`, `failed:POST:/admin/products/:id ${variant}`,
+      `endcap.product-listing ${prod}`, ...beyond(`product-variant.updated ${variant}`),
+    ])
+    assert.deepEqual(refused("/admin/products"), beyond("endcap.list product"))
+    assert.deepEqual(refused(`/admin/regions/${reg}`), beyond("endcap.list region").concat(`failed:POST:/admin/regions/:id ${reg}`))
+    assert.deepEqual(refused(`/admin/return-reasons/${rr}`), beyond("endcap.list return-reason").concat(`failed:POST:/admin/return-reasons/:id ${rr}`))
+    assert.deepEqual(refused(`/admin/price-lists/${plist}`, { status: "draft" }), [`failed:POST:/admin/price-lists/:id ${plist}`])
+    assert.deepEqual(refused(`/admin/sales-channels/${sc}`), [`failed:POST:/admin/sales-channels/:id ${sc}`])
+    assert.deepEqual(refused(`/admin/tax-rates/${txr}`), [`failed:POST:/admin/tax-rates/:id ${txr}`])
+    assert.deepEqual(refused("/admin/tax-rates"), [])
+    assert.deepEqual(refused(`/admin/inventory-items/${iitem}`), [`failed:POST:/admin/inventory-items/:id ${iitem}`, ...beyond(`inventory-item.deleted ${iitem}`)])
+  }
+  for (const status of [401, 429, 500, 503]) assert.ok(failing("POST", `/admin/tax-rates/${txr}`, {}, status).includes(`tax.tax-rate.updated ${txr}`), `${status}`)
+})
+
 test("a request that failed and names nothing tells of lists of what it was to make, or of nothing that it was not to", () => {
   assert.deepEqual(failing("POST", "/admin/products"), ["endcap.list product"])
   assert.deepEqual(failing("POST", "/admin/product-categories?fields=id"), ["endcap.list category"])
@@ -135,6 +170,8 @@ test("a request that failed and names nothing tells of lists of what it was to m
   ])
   assert.deepEqual(failing("POST", "/admin/erp/sync"), [])
   assert.deepEqual(failing("POST", "/admin/invites"), [])
+  assert.deepEqual(failing("POST", "/admin/products/batch"), ["endcap.list product"])
+  for (const path of ["export", "import", "imports/x/confirm"]) assert.deepEqual(failing("POST", `/admin/products/${path}`), [], path)
 })
 
 test("endcap's preset purges something by each of these names, and needs nothing for it that is not told", () => {
@@ -145,9 +182,10 @@ test("endcap's preset purges something by each of these names, and needs nothing
     return fits.sort((a, b) => Number(b.name === type) - Number(a.name === type) || b.name.length - a.name.length)[0]?.rule ?? assert.fail(type)
   }
   const told = (path: string) => adminEvents({ method: "PUT", path, body: {}, status: 500 })!
-  const kinds = "prod variant opt optval img pcol pcat ptag ptyp price plist prpref txr txreg iitem ilev resitem trans rr sc apk reg sloc store"
+  const kinds = "prod variant opt optval img pcol pcat ptag ptyp price plist prpref txr txreg iitem ilev resitem trans rr".split(" ").map((kind) => ["x", kind])
+  const places = [["sales-channels", "sc"], ["api-keys", "apk"], ["regions", "reg"], ["stock-locations", "sloc"], ["stores", "store"]]
   const made = "products product-categories collections product-tags product-types product-options regions return-reasons price-preferences tax-rates tax-regions"
-  const changed = kinds.split(" ").map((kind) => told(`/admin/x/${kind}_${ROW}`).slice(2))
+  const changed = [...kinds, ...places].map(([resource, kind]) => told(`/admin/${resource}/${kind}_${ROW}`).slice(2))
   for (const events of [...changed, ...made.split(" ").map((resource) => told(`/admin/${resource}`))]) {
     assert.equal(events.length, 1)
     const [{ type, data }] = events as [Event]

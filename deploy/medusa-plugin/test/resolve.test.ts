@@ -14,7 +14,11 @@ async function seen(rows: Record<string, Row[]>, ...events: [string, string][]):
   return resolved(EXACT, rows, ...events)
 }
 
-async function resolved(rules: typeof EXACT, rows: Record<string, Row[]>, ...events: [string, string][]): Promise<[Event[], string[]]> {
+function resolved(rules: typeof EXACT, rows: Record<string, Row[]>, ...events: [string, string][]): Promise<[Event[], string[]]> {
+  return resolvedAll(rules, rows, events.map(([type, id]) => ({ type, data: { id } })))
+}
+
+async function resolvedAll(rules: typeof EXACT, rows: Record<string, Row[]>, events: Event[]): Promise<[Event[], string[]]> {
   const complaints: string[] = []
   const find = (name: string, ids: string[]) => {
     const found = rows[name]
@@ -26,8 +30,7 @@ async function resolved(rules: typeof EXACT, rows: Record<string, Row[]>, ...eve
     before: async (id) => rows["before"]?.filter((row) => row["id"] === id),
     table: async ({ table, id }, ids, most) => find(id === "p.price_list_id" ? "price_list" : table.split(" ")[0]!, ids).slice(0, most),
   }
-  const told = events.map(([type, id]) => ({ type, data: { id } }))
-  return [await resolve(told, rules, reader, (text) => complaints.push(text)), complaints]
+  return [await resolve(events, rules, reader, (text) => complaints.push(text)), complaints]
 }
 
 const said = (events: Event[]) => events.map(({ type, data }) => `${type} ${Object.values(data).join()}`)
@@ -108,6 +111,19 @@ test("a price list whose request failed becomes what it prices, as if it had not
   const prices = ["endcap.price-set pset_1", "endcap.price-set pset_2"]
   assert.deepEqual(await told(200), prices)
   assert.deepEqual(await told(500), [...prices, `failed:POST:/admin/price-lists/:id ${id}`])
+})
+
+test("what a request that failed names and is not there is nothing to tell, and what cannot be read is as ever", async () => {
+  const failed = (path: string) => adminEvents({ method: "DELETE", path, body: {}, status: 500 })!
+  const told = async (rows: Record<string, Row[]>, path: string) => said((await resolvedAll(EXACT, rows, failed(path)))[0])
+  const [plist, apk] = [`plist_${"0".repeat(26)}`, `apk_${"0".repeat(26)}`]
+  const silent = [`DELETE:/admin/price-lists/:id ${plist},${plist}`, `failed:DELETE:/admin/price-lists/:id ${plist}`]
+  assert.deepEqual((await told({ price_list: [] }, `/admin/price-lists/${plist}`)).sort(), silent)
+  assert.deepEqual((await told({}, `/admin/price-lists/${plist}`)).sort(), [...silent, `pricing.price-list.updated ${plist}`].sort())
+  const keyless = [`DELETE:/admin/api-keys/:id ${apk},${apk}`, `failed:DELETE:/admin/api-keys/:id ${apk}`]
+  assert.deepEqual((await told({ api_key: [] }, `/admin/api-keys/${apk}`)).sort(), keyless)
+  const before = [{ id: apk, type: "publishable", token: "pk_1" }]
+  assert.deepEqual((await told({ api_key: [], before }, `/admin/api-keys/${apk}`)).sort(), [...keyless, "endcap.key pk_1"].sort())
 })
 
 test("a key that is deleted for good is known from before, and a secret one purges nothing", async () => {

@@ -9,12 +9,14 @@ export const IDS_MAX = 5_000
 /** What no public answer shows: a request that changes that alone says nothing. */
 const UNSEEN = new Map([["POST:/admin/price-lists/:id", new Set(["title", "description"])]])
 
+/** A product may be in other lists than before. */
+const PRODUCT = new Map([["prod", "endcap.product-listing"]])
 /**
  * What a change of a row is called, by the prefix of its id: lists of its kind go with it. What a request that failed
  * may have changed is told by these names, and by the rules that hold for them.
  */
 const CHANGED = new Map([
-  ["prod", "endcap.product-listing"],
+  ...PRODUCT,
   ["variant", "product-variant.updated"],
   ["opt", "product-option.updated"],
   ["optval", "product.product-option-value.updated"],
@@ -23,26 +25,49 @@ const CHANGED = new Map([
   ["pcat", "product-category.updated"],
   ["ptag", "product-tag.updated"],
   ["ptyp", "product-type.updated"],
+  // That of an item which is deleted tells of its stock; what else an item is nobody sees.
+  ["iitem", "inventory-item.deleted"],
+  ["ilev", "inventory-level.updated"],
+  ["resitem", "reservation-item.updated"],
+])
+/** The same for what empties more than answers that show the row: told where a request may have been left half-way. */
+const CHANGED_WIDELY = new Map([
   ["price", "pricing.price.updated"],
   ["plist", "pricing.price-list.updated"],
   ["prpref", "pricing.price-preference.updated"],
   ["txr", "tax.tax-rate.updated"],
   ["txreg", "tax.tax-region.updated"],
-  // That of an item which is deleted tells of its stock; what else an item is nobody sees.
-  ["iitem", "inventory-item.deleted"],
-  ["ilev", "inventory-level.updated"],
-  ["resitem", "reservation-item.updated"],
   ["trans", "translation.updated"],
   ["rr", "order.return-reason.updated"],
 ])
-/** The same for what a body names only as the place of something else: it is told where the request's path names it. */
+/** And for what a request names only as the place of something else, unless it is the resource of its path. */
 const CHANGED_PLACE = new Map([
-  ["sc", "sales-channel.updated"],
-  ["apk", "api_key.api-key.updated"],
-  ["reg", "region.updated"],
-  ["sloc", "LinkSalesChannelStockLocation.updated"],
-  ["store", "store.store.updated"],
+  ["sales-channels sc", "sales-channel.updated"],
+  ["api-keys apk", "api_key.api-key.updated"],
+  ["regions reg", "region.updated"],
+  ["stock-locations sloc", "LinkSalesChannelStockLocation.updated"],
+  ["stores store", "store.store.updated"],
 ])
+/** Kinds whose lists are told softly where what is above would be too much. */
+const LISTED = new Map([
+  ["regions", "region"],
+  ["return-reasons", "return-reason"],
+])
+
+/**
+ * Answers to requests that were refused, most likely before they wrote. Where a workflow's step refuses, those before it
+ * are undone, so what shows what the request names goes all the same, and lists softly.
+ */
+const REFUSED = new Set([400, 403, 404, 409, 422])
+/** Who may not do it at all: nothing was to be filled. */
+const FORBIDDEN = 403
+
+/** Resources that write nothing of the catalogue, whatever of it their bodies name. */
+const ELSEWHERE = new Set(
+  `campaigns claims customer-groups customers draft-orders exchanges fulfillment-providers fulfillment-sets fulfillments invites
+   notifications order-changes order-edits orders payment-collections payments promotions refund-reasons returns
+   shipping-option-types shipping-options shipping-profiles uploads users workflows-executions`.split(/\s+/),
+)
 
 const list = (kind: string): Event => ({ type: "endcap.list", data: { kind }, notice: null })
 const any = (type: string): Event => ({ type, data: {}, notice: null })
@@ -57,6 +82,9 @@ const MADE = new Map([
   ["product-options", list("option")],
   ["regions", list("region")],
   ["return-reasons", list("return-reason")],
+])
+/** The same for what empties more than lists. */
+const MADE_WIDELY = new Map([
   ["price-preferences", any("pricing.price-preference.created")],
   ["tax-rates", any("tax.tax-rate.created")],
   ["tax-regions", any("tax.tax-region.created")],
@@ -87,7 +115,10 @@ export function adminEvents(written: Written): Event[] | undefined {
   const unseen = UNSEEN.get(route(written))
   const isUnseen = unseen !== undefined && fields.length > 0 && fields.every((field) => unseen.has(field))
   const told = isUnseen ? [] : ended(route(written), inPath, named)
-  return written.status < 400 ? told : failed(route(written), segments[1] ?? "", inPath, named, told)
+  if (written.status < 400) return told
+  const request = { route: route(written), segments, inPath, touched: [...new Set([...inPath, ...named])] }
+  const events = REFUSED.has(written.status) ? refused(request, written.status) : [...(request.touched.length > 0 ? told : []), ...failed(request)]
+  return events.map((event) => ({ ...event, isGuess: true }))
 }
 
 function ended(route: string, inPath: string[], named: Set<string>): Event[] {
@@ -100,23 +131,48 @@ function ended(route: string, inPath: string[], named: Set<string>): Event[] {
   return [...named].map((id) => ({ type: route, data: { ...base, named: id }, notice: null }))
 }
 
+/** A request that failed, and the ids that it names. */
+type Failed = { route: string; segments: string[]; inPath: string[]; touched: string[] }
+
 /**
  * A request that failed may have been undone half-way, or have failed when it read what it had written: neither need
- * leave an event. So it says what it would have said, `failed:POST:…` with each id in it as `id`, and what a change of each
- * is called. One that names nothing tells of lists of what it was to make. One that names nothing known, and makes nothing
- * known, says nothing.
+ * leave an event. So besides what it would have said it says `failed:POST:…` with each id in it as `id`, and what a change
+ * of each is called. One that names nothing tells of lists of what it was to make. One that names nothing known, and makes
+ * nothing known, says nothing.
  */
-function failed(route: string, resource: string, inPath: string[], named: Set<string>, told: Event[]): Event[] {
-  const made = inPath.length === 0 ? MADE.get(resource) : undefined
-  const touched = [...new Set([...inPath, ...named])]
-  if (touched.length === 0) return made ? [made] : []
+function failed(request: Failed): Event[] {
+  const [resource, place] = [request.segments[1] ?? "", request.inPath[0] ?? ""]
   return [
-    ...told,
-    ...(made ? [made] : []),
-    ...touched.flatMap((id) => tell(`failed:${route}`, id)),
-    ...touched.flatMap((id) => tell(CHANGED.get(prefix(id)), id)),
-    ...inPath.flatMap((id) => tell(CHANGED_PLACE.get(prefix(id)), id)),
+    ...made(request, MADE),
+    ...made(request, MADE_WIDELY),
+    ...named(request),
+    ...changed(request, CHANGED),
+    ...changed(request, CHANGED_WIDELY),
+    ...tell(CHANGED_PLACE.get(`${resource} ${prefix(place)}`), place),
   ]
+}
+
+/** What one says that was refused: nothing that empties more than answers that show what it names, and lists. */
+function refused(request: Failed, status: number): Event[] {
+  if (status === FORBIDDEN) return [...named(request), ...changed(request, PRODUCT)]
+  const kind = LISTED.get(request.segments[1] ?? "")
+  const lists = kind !== undefined && request.inPath.length > 0 ? [list(kind)] : []
+  return [...made(request, MADE), ...lists, ...named(request), ...changed(request, CHANGED)]
+}
+
+function made({ segments, inPath }: Failed, events: Map<string, Event>): Event[] {
+  const makes = inPath.length === 0 && (segments.length === 2 || segments[2] === "batch")
+  const event = makes ? events.get(segments[1] ?? "") : undefined
+  return event ? [event] : []
+}
+
+function named({ route, touched }: Failed): Event[] {
+  return touched.flatMap((id) => tell(`failed:${route}`, id))
+}
+
+function changed({ segments, inPath, touched }: Failed, names: Map<string, string>): Event[] {
+  const ids = ELSEWHERE.has(segments[1] ?? "") ? inPath : touched
+  return ids.flatMap((id) => tell(names.get(prefix(id)), id))
 }
 
 function tell(type: string | undefined, id: string): Event[] {

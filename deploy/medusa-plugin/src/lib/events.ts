@@ -4,6 +4,8 @@ export type Event = {
   data: Record<string, string>
   /** What those who listen to endcap's events are told in the place of this; `null`: nothing. */
   notice?: Notice | null
+  /** Of a request that failed: where what it names is not there, there is nothing to tell. */
+  isGuess?: boolean
 }
 /** An event by the name that the shop knows it by. */
 export type Notice = { event: string; id?: string }
@@ -25,7 +27,7 @@ export class EventSet {
   readonly #events = new Map<string, Event>()
 
   add(event: Event): void {
-    this.#events.set(JSON.stringify([event.type, event.data, ...told(event)]), event)
+    this.#events.set(JSON.stringify([event.type, event.data, event.isGuess === true, ...told(event)]), event)
   }
 
   get size(): number {

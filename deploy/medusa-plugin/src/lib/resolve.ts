@@ -63,6 +63,7 @@ async function replace(rule: Rule, group: Event[], reader: Reader, complain: (te
   return group.flatMap((one) => {
     const mine = rows.get(one.data["id"] ?? "")
     const seen = mine?.flatMap((row) => rule.read(row, one))
+    if (!seen && one.isGuess) return []
     if (!seen) {
       complain(`${one.type} is about what is not there, or not any more, so endcap purges more than it must`)
       return [one]

@@ -4,7 +4,7 @@ import { DEAD } from "../src/lib/deadman"
 import { Outcome } from "../src/lib/deliver"
 import { bodies, everything } from "../src/lib/events"
 import { Outbox, PARCELS_MAX } from "../src/lib/outbox"
-import { MemoryStore, Parcel, Store } from "../src/lib/store"
+import { MemoryStore, Parcel, Store, TableStore } from "../src/lib/store"
 
 const A = "http://a/hooks/default"
 const B = "http://b/hooks/default"
@@ -324,6 +324,44 @@ staged("beyond its bound the outbox says everything in one delivery", async (sta
   assert.deepEqual(await stage.pending(), [1])
   await stage.pass(200)
   assert.equal((await stage.answer(TAKEN)).body, '{"events":[{"type":"endcap.everything","data":[{}]}]}')
+})
+
+staged("two that fold at once leave one that says everything, and what came later", async (stage) => {
+  const { store } = stage
+  const parcel = (id: string, target = A) => ({ id, target, body: id })
+  await store.put([parcel("msg_1"), parcel("msg_b", B), parcel(`${DEAD}1`)], 0)
+  await Promise.all([store.fold(parcel("msg_3"), DEAD), store.fold(parcel("msg_2"), DEAD), store.put([parcel("msg_0")], 0)])
+  const left = [...(await store.claim(A, 9, 0)), ...(await store.claim(B, 9, 0))].map(({ id }) => id)
+  assert.deepEqual(left.sort(), [`${DEAD}1`, "msg_0", "msg_2", "msg_b"])
+  await store.fold(parcel("msg_4"), DEAD)
+  await store.drop(["msg_4"])
+  assert.equal(await store.count(A, DEAD), 0)
+})
+
+test("the table forgets nothing that is as young as what stands for it", async () => {
+  const asked: [string, unknown[]][] = []
+  await new TableStore(async (statement, values) => (asked.push([statement.replace(/\s+/g, " "), values]), { rows: [] })).fold({ id: "msg_1", target: A, body: "x" }, DEAD)
+  assert.match(asked[0]![0], /^insert/)
+  assert.match(asked[1]![0], /^delete .* \(created_at, id\) < \(select created_at, id from endcap_outbox where id = \?\)$/)
+  assert.deepEqual(asked[1]![1], [A, DEAD, "msg_1"])
+})
+
+staged("what waits is folded once at a time", async (stage) => {
+  const { store } = stage
+  const fold = store.fold.bind(store)
+  let go = () => {}
+  let folds = 0
+  store.fold = async (...of) => (folds++, await new Promise<void>((done) => (go = done)), fold(...of))
+  await stage.outbox.add(["x"])
+  await stage.answer(LATER)
+  await stage.outbox.add(Array.from({ length: PARCELS_MAX }, (_, at) => String(at)))
+  await stage.settle()
+  await stage.outbox.add(["y"])
+  await stage.settle()
+  assert.equal(folds, 1)
+  go()
+  await stage.settle()
+  assert.deepEqual([folds, await stage.pending()], [1, [1]])
 })
 
 staged("a process that dies with work in hand leaves a parcel that says everything", async (stage) => {

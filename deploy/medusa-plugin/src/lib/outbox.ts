@@ -36,6 +36,9 @@ type Target = {
   /** Rests after a failure, until the timer ends it. */
   rests: boolean
   timer?: NodeJS.Timeout
+  /** What waits is being counted; and has more come since? */
+  counts?: Promise<void>
+  hasMore?: boolean
   /** Why the last delivery failed. */
   problem?: string
   /** What it last did not understand, when that was said, and whether it took something since: then it is said again. */
@@ -200,14 +203,27 @@ export class Outbox {
     this.#adrift = true
   }
 
-  /** What finds no room waits: for a target that fails, or that is slower than the shop. */
-  async #bound(target: Target): Promise<void> {
-    for (const store of [this.store, this.#memory]) {
-      const count = await store.count(target.url, DEAD).catch(() => 0)
-      if (count <= PARCELS_MAX) continue
-      this.log.warn(`endcap: more than ${PARCELS_MAX} deliveries wait for ${target.url}; they are folded into one that empties its cache`)
-      await store.fold(fresh(target.url, everything()), DEAD).catch((error) => this.#lost(error))
+  /** What finds no room waits: for a target that fails, or that is slower than the shop. Counted once at a time. */
+  #bound(target: Target): Promise<void> {
+    target.hasMore = true
+    target.counts ??= this.#count(target)
+    return target.counts
+  }
+
+  async #count(target: Target): Promise<void> {
+    while (target.hasMore) {
+      target.hasMore = false
+      for (const store of [this.store, this.#memory]) await this.#fold(target, store).catch((error) => this.#lost(error))
     }
+    // In the same step as the last look, so that none comes in between.
+    delete target.counts
+  }
+
+  async #fold(target: Target, store: Store): Promise<void> {
+    const count = await store.count(target.url, DEAD).catch(() => 0)
+    if (count <= PARCELS_MAX) return
+    this.log.warn(`endcap: more than ${PARCELS_MAX} deliveries wait for ${target.url}; they are folded into one that empties its cache`)
+    await store.fold(fresh(target.url, everything()), DEAD)
   }
 
   /** Deliveries that may begin. */

@@ -11,7 +11,10 @@ export interface Store {
   release(id: string, delayMs: number, body?: string): Promise<void>
   /** Forgets them: they were taken, or called off. */
   drop(ids: string[]): Promise<void>
-  /** Forgets all of a target but those whose id begins so, and keeps this one instead. */
+  /**
+   * Keeps this one, and forgets all of its target that are older, but those whose id begins so. Of two that are folded at
+   * once the younger stays.
+   */
   fold(parcel: Parcel, but: string): Promise<void>
   /** How many a target has, without those whose id begins so. */
   count(target: string, but: string): Promise<number>
@@ -54,9 +57,11 @@ export class MemoryStore implements Store {
   }
 
   async fold(parcel: Parcel, but: string): Promise<void> {
-    const old = [...this.#rows.values()].filter((row) => row.parcel.target === parcel.target && !row.parcel.id.startsWith(but))
-    await this.drop(old.map((row) => row.parcel.id))
     await this.put([parcel], 0)
+    // In the order in which they came. Nothing is older than what is gone already.
+    const ids = [...this.#rows.keys()]
+    const older = ids.slice(0, Math.max(0, ids.indexOf(parcel.id)))
+    await this.drop(older.filter((id) => this.#rows.get(id)?.parcel.target === parcel.target && !id.startsWith(but)))
   }
 
   async count(target: string, but: string): Promise<number> {
@@ -118,7 +123,11 @@ export class TableStore implements Store {
 
   async fold(parcel: Parcel, but: string): Promise<void> {
     await this.put([parcel], 0)
-    await this.sql("delete from endcap_outbox where target = ? and id <> ? and not starts_with(id, ?)", [parcel.target, parcel.id, but])
+    await this.sql(
+      `delete from endcap_outbox where target = ? and not starts_with(id, ?)
+       and (created_at, id) < (select created_at, id from endcap_outbox where id = ?)`,
+      [parcel.target, but, parcel.id],
+    )
   }
 
   async count(target: string, but: string): Promise<number> {

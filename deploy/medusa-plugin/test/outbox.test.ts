@@ -4,7 +4,7 @@ import { DEAD } from "../src/lib/deadman"
 import { Outcome } from "../src/lib/deliver"
 import { bodies, everything } from "../src/lib/events"
 import { Outbox, PARCELS_MAX } from "../src/lib/outbox"
-import { MemoryStore, Parcel, Store, TableStore } from "../src/lib/store"
+import { ANSWER_MS, MemoryStore, Parcel, Store, TableStore } from "../src/lib/store"
 
 const A = "http://a/hooks/default"
 const B = "http://b/hooks/default"
@@ -496,6 +496,45 @@ staged("what the table did not take is sent all the same, and again from memory"
   await stage.pass(1)
   assert.equal((await stage.answer(TAKEN)).id, id)
   assert.deepEqual(await stage.pending(), [0])
+})
+
+staged("an insert that hangs is given up, and what it was to keep is kept in memory; a late one is sent twice with one id", async (stage) => {
+  const put = stage.store.put.bind(stage.store)
+  const hung: (() => Promise<void>)[] = []
+  stage.store.put = (...of) => new Promise((done) => void hung.push(() => put(...of).then(done)))
+  let isKept = false
+  const added = stage.outbox.add(["x"]).then(() => (isKept = true))
+  const { id } = await stage.answer(LATER)
+  await stage.pass(ANSWER_MS - 1)
+  assert.equal(isKept, false)
+  await stage.pass(1)
+  await added
+  assert.deepEqual([stage.lines.length, await stage.pending()], [2, [1]])
+  await stage.pass(200)
+  assert.equal((await stage.answer(TAKEN)).id, id)
+  assert.deepEqual(await stage.pending(), [0])
+  stage.store.put = put
+  for (const go of hung) void go()
+  await stage.settle()
+  stage.outbox.start()
+  await stage.pass(30_000)
+  assert.ok(stage.sent.some(({ parcel }) => parcel.id === id))
+})
+
+staged("a claim that hangs is given up, and the places that it held are free again", async (stage) => {
+  const { store } = stage
+  const claim = store.claim.bind(store)
+  await store.put([{ id: "msg_1", target: A, body: "x" }], 0)
+  store.claim = () => new Promise(() => {})
+  stage.outbox.start()
+  await stage.settle()
+  store.claim = claim
+  await stage.pass(ANSWER_MS - 1)
+  assert.equal(stage.sent.length, 0)
+  await stage.outbox.add(["1", "2", "3", "4"])
+  assert.equal(stage.sent.length, 3, "one place is held")
+  await stage.pass(1)
+  assert.equal(stage.sent.length, 4)
 })
 
 staged("what is in memory moves to the table when that is back, and until then a dead man's parcel vouches for it", async (stage) => {

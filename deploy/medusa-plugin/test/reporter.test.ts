@@ -6,7 +6,7 @@ import { WIDER_MAX } from "../src/lib/content"
 import { BODY_BYTES_MAX, Event, EVERYTHING } from "../src/lib/events"
 import { report } from "../src/lib/middleware"
 import { Outbox } from "../src/lib/outbox"
-import { EVENTS_MAX, Reporter, Shop, WINDOW_MS } from "../src/lib/reporter"
+import { EVENTS_MAX, FLUSHES_MAX, Reporter, Shop, WINDOW_MS } from "../src/lib/reporter"
 import { Row } from "../src/lib/rules"
 import { MemoryStore } from "../src/lib/store"
 
@@ -131,7 +131,7 @@ function held() {
   return { ...stage({ resolve }), asked, most: () => most }
 }
 
-staged("events that come for seconds are looked up one flush at a time, and what comes meanwhile goes with the next", async () => {
+staged("events that come for seconds are looked up a few moments at a time, and what comes meanwhile goes with the next", async () => {
   const { reporter, sent, settle, asked, most } = held()
   const seconds = async (windows: number) => {
     for (let at = 0; at < windows; at++) {
@@ -140,13 +140,13 @@ staged("events that come for seconds are looked up one flush at a time, and what
     }
   }
   await seconds(200)
-  assert.deepEqual(asked.map(({ events }) => events.length), [25])
+  assert.deepEqual(asked.map(({ events }) => events.length), Array(FLUSHES_MAX).fill(25))
   asked.shift()!.go()
   await settle()
-  assert.deepEqual(asked.map(({ events }) => events.length), [199 * 25], "at once")
-  asked.shift()!.go()
+  assert.deepEqual(asked.map(({ events }) => events.length), [...Array(FLUSHES_MAX - 1).fill(25), (200 - FLUSHES_MAX) * 25], "at once")
+  for (const { go } of asked.splice(0)) go()
   await settle()
-  assert.deepEqual([most(), asked.length], [1, 0])
+  assert.deepEqual([most(), asked.length], [FLUSHES_MAX, 0])
   const ids = (sent as { data: unknown[] }[][]).flat().flatMap(({ data }) => data)
   assert.equal(ids.length, 200 * 25)
   // Nothing under way: no longer than the window.
@@ -155,13 +155,33 @@ staged("events that come for seconds are looked up one flush at a time, and what
   assert.equal(asked.length, 1)
 })
 
-staged("what comes while a flush is under way has the same bound, however many windows it takes", async () => {
+staged("a slow lookup does not hold up what it has nothing to do with", async () => {
+  const { reporter, sent, settle, asked, store } = held()
+  reporter.event("product.updated", { id: "prod_1" })
+  await settle(WINDOW_MS)
+  reporter.event("region.updated", { id: "reg_1" })
+  await settle(WINDOW_MS)
+  asked.pop()!.go()
+  await settle(2_000)
+  assert.deepEqual(sent, [[{ type: "region.updated", data: [{ id: "reg_1" }] }]])
+  assert.equal(await store.count("http://a", "-"), 1, "the other is vouched for")
+  asked.pop()!.go()
+  await settle()
+  await settle(2_000)
+  assert.deepEqual([sent.length, await store.count("http://a", "-")], [2, 0])
+})
+
+staged("what comes while flushes are under way has the same bound, however many windows it takes", async () => {
   const { reporter, sent, lines, settle, asked } = held()
-  for (let at = 0; at <= EVENTS_MAX + 1; at++) {
+  for (let at = 0; at < FLUSHES_MAX; at++) {
+    reporter.event("product.updated", { id: `first_${at}` })
+    await settle(WINDOW_MS)
+  }
+  for (let at = 0; at <= EVENTS_MAX; at++) {
     reporter.event("product.updated", { id: `prod_${at}` })
     if (at % 5_000 === 0) await settle(WINDOW_MS)
   }
-  asked.shift()!.go()
+  for (const { go } of asked.splice(0)) go()
   await settle()
   assert.deepEqual(asked.map(({ events }) => events), [[EVERYTHING]])
   asked.shift()!.go()
@@ -179,11 +199,14 @@ staged("a shop that stops waits for the flush under way, and for what was collec
   const stopped = reporter.stop().then(() => (isOver = true))
   await settle()
   asked.shift()!.go()
+  reporter.event("product.updated", { id: "prod_3" })
   await settle()
   assert.deepEqual([isOver, await store.count("http://a", "-")], [false, 1], "vouched for")
   asked.shift()!.go()
+  await settle()
+  asked.shift()!.go()
   await stopped
-  assert.deepEqual([sent.length, await store.count("http://a", "-")], [2, 0])
+  assert.deepEqual([sent.length, await store.count("http://a", "-")], [3, 0])
 })
 
 staged("while there is work in hand a dead man's parcel lies ready", async () => {

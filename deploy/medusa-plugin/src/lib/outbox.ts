@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto"
 import { DEAD, DeadMan } from "./deadman"
 import { Outcome } from "./deliver"
 import { everything, halves } from "./events"
-import { MemoryStore, Parcel, Store } from "./store"
+import { inTime, MemoryStore, Parcel, Store } from "./store"
 import { CLOCK } from "./windows"
 
 export type Log = { info(text: string): void; warn(text: string): void; error(text: string): void }
@@ -56,6 +56,8 @@ export type TargetStatus = { url: string; pending: number; problem?: string; tak
 export class Outbox {
   readonly deadMan: DeadMan
   readonly #targets: Target[]
+  /** The table, or what stands for it. */
+  readonly #store: Store
   readonly #memory: MemoryStore
   readonly #attempts = new Set<Promise<void>>()
   #poll?: NodeJS.Timeout
@@ -67,15 +69,16 @@ export class Outbox {
 
   constructor(
     targets: string[],
-    private readonly store: Store,
+    store: Store,
     private readonly send: (parcel: Parcel) => Promise<Outcome>,
     private readonly log: Log,
     private readonly random: () => number = Math.random,
     private readonly now: () => number = () => performance.now(),
   ) {
     this.#targets = targets.map((url) => ({ url, sends: 0, waits: false, failures: 0, rests: false, taken: 0 }))
+    this.#store = inTime(store)
     this.#memory = new MemoryStore(now)
-    this.deadMan = new DeadMan(targets, store, (error) => this.#lost(error))
+    this.deadMan = new DeadMan(targets, this.#store, (error) => this.#lost(error))
   }
 
   /** Begins to look for parcels of other processes, and of those that died. */
@@ -124,8 +127,8 @@ export class Outbox {
   async status(): Promise<TargetStatus[]> {
     return Promise.all(
       this.#targets.map(async ({ url, problem, taken, sends }) => {
-        const kept = await this.store.count(url, DEAD).catch(() => sends)
-        const pending = kept + (this.store === this.#memory ? 0 : await this.#memory.count(url, DEAD))
+        const kept = await this.#store.count(url, DEAD).catch(() => sends)
+        const pending = kept + (this.#store === this.#memory ? 0 : await this.#memory.count(url, DEAD))
         return { url, pending, taken, ...(problem === undefined ? {} : { problem }) }
       }),
     )
@@ -133,15 +136,15 @@ export class Outbox {
 
   /** What nobody fetched for long is told in one: everything. An endcap that this process does not know is another's to tell. */
   async #giveUp(): Promise<void> {
-    const aged = await this.store.aged(AGED_MS, CLOCK)
+    const aged = await this.#store.aged(AGED_MS, CLOCK)
     for (const url of new Set(aged.map(({ target }) => target))) {
       const ids = aged.filter(({ target }) => target === url).map(({ id }) => id)
       const isKnown = this.#targets.some((target) => target.url === url)
       const end = isKnown ? "its cache is emptied instead" : "it is no url of this plugin"
       this.log.warn(`endcap: what was kept for ${url} for more than two days (${ids.length}) is given up; ${end}`)
       // First, so that who dies in between leaves them to be found again.
-      if (isKnown) await this.store.put([fresh(url, everything())], 0)
-      await this.store.drop(ids)
+      if (isKnown) await this.#store.put([fresh(url, everything())], 0)
+      await this.#store.drop(ids)
     }
   }
 
@@ -149,7 +152,7 @@ export class Outbox {
   async #keep(parcels: Parcel[], delayMs: number): Promise<Store> {
     try {
       await this.#put(parcels, delayMs)
-      return this.store
+      return this.#store
     } catch {
       await this.#memory.put(parcels, delayMs)
       this.#hold()
@@ -160,7 +163,7 @@ export class Outbox {
   async #put(parcels: Parcel[], delayMs: number): Promise<void> {
     if (parcels.length === 0) return
     try {
-      await this.store.put(parcels, delayMs)
+      await this.#store.put(parcels, delayMs)
       if (this.#adrift) this.log.info("endcap: the outbox table can be reached again")
       this.#adrift = false
     } catch (error) {
@@ -213,7 +216,7 @@ export class Outbox {
   async #count(target: Target): Promise<void> {
     while (target.hasMore) {
       target.hasMore = false
-      for (const store of [this.store, this.#memory]) await this.#fold(target, store).catch((error) => this.#lost(error))
+      for (const store of [this.#store, this.#memory]) await this.#fold(target, store).catch((error) => this.#lost(error))
     }
     // In the same step as the last look, so that none comes in between.
     delete target.counts
@@ -236,7 +239,7 @@ export class Outbox {
   async #pump(target: Target): Promise<void> {
     const { waits } = target
     target.waits = false
-    for (const store of [this.store, this.#memory]) {
+    for (const store of [this.#store, this.#memory]) {
       const room = this.#room(target)
       if (room <= 0) {
         target.waits = true

@@ -28,12 +28,16 @@ export const WINDOW_MS = 5
 export const EVENTS_MAX = 50_000
 /** What the shop around is asked may take this long; then events go as they are. */
 const ASK_MS = 5_000
+/** Moments that are told side by side, so that one slow lookup does not hold up what it has nothing to do with. */
+export const FLUSHES_MAX = 4
 
 /** Collects events and finished requests, resolves them, and gives them to the outbox. Never fails, never waits. */
 export class Reporter {
   readonly #set = new EventSet()
   #window?: NodeJS.Timeout
-  #flushing?: Promise<void>
+  /** Under way. */
+  #flushing = 0
+  readonly #flushes = new Set<Promise<void>>()
 
   constructor(private readonly shop: Shop, private readonly outbox: Outbox) {}
 
@@ -76,8 +80,10 @@ export class Reporter {
 
   /** Keeps what was collected, for at most as long as the shop is willing to wait. */
   async stop(): Promise<void> {
-    if (this.#window !== undefined) this.#flush()
-    await this.#flushing
+    while (this.#window !== undefined || this.#flushes.size > 0) {
+      if (this.#window !== undefined) this.#flush()
+      await Promise.all(this.#flushes)
+    }
     await this.outbox.stop()
   }
 
@@ -96,7 +102,7 @@ export class Reporter {
       this.#set.add(EVERYTHING)
       this.shop.log.warn(`endcap: more than ${EVENTS_MAX} changes in one moment; its cache is emptied instead of being told each`)
     }
-    if (this.#set.size === 0 || this.#window !== undefined || this.#flushing !== undefined) return
+    if (this.#set.size === 0 || this.#window !== undefined || this.#flushing >= FLUSHES_MAX) return
     this.outbox.deadMan.take()
     this.#window = setTimeout(() => this.#flush(), WINDOW_MS)
   }
@@ -104,14 +110,16 @@ export class Reporter {
   #flush(): void {
     clearTimeout(this.#window)
     this.#window = undefined
-    this.#flushing = this.#tellAll()
+    this.#flushing += 1
+    const flush = this.#tellAll().finally(() => this.#flushes.delete(flush))
+    this.#flushes.add(flush)
   }
 
-  /** One after the other, so that the shop's database is asked for one at a time. What comes meanwhile goes with the next. */
+  /** What comes while as many as may be are under way goes with the next that is done, and has no window of its own. */
   async #tellAll(): Promise<void> {
-    while (this.#set.size > 0) await this.#tellSafely(this.#set.take())
+    while (this.#set.size > 0 && this.#window === undefined) await this.#tellSafely(this.#set.take())
     // In the same step as the last look, so that nothing comes in between.
-    this.#flushing = undefined
+    this.#flushing -= 1
     this.outbox.deadMan.give()
   }
 

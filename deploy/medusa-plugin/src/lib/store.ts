@@ -22,6 +22,30 @@ export interface Store {
   aged(ms: number, but: string): Promise<{ id: string; target: string }[]>
 }
 
+/** A store may take this long for anything; what it does later does no harm, for each parcel has one id. */
+export const ANSWER_MS = 5_000
+
+/** The same store, whose every answer is an error once it is late. */
+export function inTime(store: Store): Store {
+  return {
+    put: (...of) => answer(store.put(...of)),
+    claim: (...of) => answer(store.claim(...of)),
+    release: (...of) => answer(store.release(...of)),
+    drop: (...of) => answer(store.drop(...of)),
+    fold: (...of) => answer(store.fold(...of)),
+    count: (...of) => answer(store.count(...of)),
+    aged: (...of) => answer(store.aged(...of)),
+  }
+}
+
+async function answer<T>(late: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const over = new Promise<never>((_, fail) => {
+    timer = setTimeout(() => fail(new Error(`no answer within ${ANSWER_MS / 1000} s`)), ANSWER_MS)
+  })
+  return Promise.race([late, over]).finally(() => clearTimeout(timer))
+}
+
 /** Keeps parcels in this process. */
 export class MemoryStore implements Store {
   readonly #rows = new Map<string, { parcel: Parcel; due: number; since: number }>()

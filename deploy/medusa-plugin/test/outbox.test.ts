@@ -534,7 +534,52 @@ staged("a claim that hangs is given up, and the places that it held are free aga
   await stage.outbox.add(["1", "2", "3", "4"])
   assert.equal(stage.sent.length, 3, "one place is held")
   await stage.pass(1)
+  await stage.outbox.add(["5"])
   assert.equal(stage.sent.length, 4)
+})
+
+staged("after a claim that fails the table is asked by the clock, or when it took something, and never at once", async (stage) => {
+  const { store } = stage
+  const claim = store.claim.bind(store)
+  let claims = 0
+  store.claim = async () => (claims++, Promise.reject(new Error("gone")))
+  stage.outbox.start()
+  await stage.settle()
+  assert.equal(claims, 1)
+  await stage.outbox.add(["1", "2", "3", "4", "5"])
+  await stage.settle()
+  assert.deepEqual([claims, stage.sent.length], [1, 4])
+  await stage.answer(TAKEN)
+  await stage.answer(TAKEN)
+  assert.deepEqual([claims, stage.sent.length], [2, 2], "it took something, and was asked once more")
+  await stage.pass(4_999)
+  assert.equal(claims, 2)
+  store.claim = claim
+  await stage.pass(1)
+  assert.equal(stage.sent.length, 3)
+})
+
+staged("what memory holds moves a few at a time, and once at a time", async (stage) => {
+  const { store } = stage
+  const put = store.put.bind(store)
+  const moves: { size: number; go: () => void }[] = []
+  store.put = async () => Promise.reject(new Error("gone"))
+  stage.outbox.start()
+  await stage.outbox.add(["x"])
+  await stage.answer({ kind: "later", why: "busy", after: 60_000 })
+  await stage.outbox.add(Array.from({ length: 119 }, (_, at) => String(at)))
+  store.put = async (parcels, delayMs) => {
+    if (!parcels[0]!.id.startsWith(DEAD)) await new Promise<void>((go) => moves.push({ size: parcels.length, go }))
+    await put(parcels, delayMs)
+  }
+  await stage.pass(5_000)
+  for (const expected of [50, 50, 20]) {
+    assert.deepEqual(moves.map(({ size }) => size), [expected])
+    await stage.pass(2_000)
+    moves.shift()!.go()
+    await stage.settle()
+  }
+  assert.deepEqual([moves.length, await store.count(A, DEAD), await stage.pending()], [0, 120, [120]])
 })
 
 staged("what is in memory moves to the table when that is back, and until then a dead man's parcel vouches for it", async (stage) => {

@@ -11,6 +11,8 @@ export type Log = { info(text: string): void; warn(text: string): void; error(te
 export const PARCELS_MAX = 1_000
 /** Deliveries under way to one target. */
 const SENDS_MAX = 4
+/** Parcels that are moved from memory to the table in one statement. */
+const MOVED_AT_ONCE = 50
 /** While one process delivers a parcel, no other takes it. Longer than an attempt may take. */
 const LEASE_MS = 30_000
 /** How often each process looks for parcels that another one left behind. */
@@ -61,9 +63,12 @@ export class Outbox {
   readonly #memory: MemoryStore
   readonly #attempts = new Set<Promise<void>>()
   #poll?: NodeJS.Timeout
+  #moves?: Promise<void>
   #stopped = false
   /** The table is out of reach, so parcels are kept in memory. */
   #adrift = false
+  /** It did not answer when it was last asked for parcels: then only the clock asks. */
+  #isMute = false
   /** Memory holds some. */
   #holds = false
 
@@ -102,6 +107,8 @@ export class Outbox {
   }
 
   async #leave(): Promise<void> {
+    // One that is under way may be past what came since.
+    await this.#moves
     await this.#move()
     await this.deadMan.rest()
   }
@@ -165,7 +172,7 @@ export class Outbox {
     try {
       await this.#store.put(parcels, delayMs)
       if (this.#adrift) this.log.info("endcap: the outbox table can be reached again")
-      this.#adrift = false
+      this.#adrift = this.#isMute = false
     } catch (error) {
       this.#lost(error)
       throw error
@@ -175,21 +182,37 @@ export class Outbox {
   /** Looks for what others left behind, and whether the table takes what is in memory. */
   async #look(): Promise<void> {
     await this.#move()
-    this.#targets.forEach((target) => void this.#pump(target))
+    this.#targets.forEach((target) => void this.#pump(target, true))
   }
 
-  /** Moves what memory holds to the table. What is sent from there meanwhile is sent twice with one id, which does no harm. */
-  async #move(): Promise<void> {
+  /**
+   * Moves what memory holds to the table, never twice at once. What is sent from there meanwhile is sent twice with one id,
+   * which does no harm.
+   */
+  #move(): Promise<void> {
+    this.#moves ??= this.#moveAll().finally(() => (this.#moves = undefined))
+    return this.#moves
+  }
+
+  async #moveAll(): Promise<void> {
     if (!this.#holds) return
     for (const target of this.#targets) {
-      const parcels = await this.#memory.claim(target.url, PARCELS_MAX, 0)
-      const isMoved = await this.#put(parcels, 0).then(() => true, () => false)
-      if (!isMoved || parcels.length === 0) continue
-      await this.#memory.drop(parcels.map(({ id }) => id))
-      target.waits = true
-      await this.#bound(target)
+      if (!(await this.#moveThose(target))) break
     }
     this.#hold()
+  }
+
+  /** Is there nothing left to move to this target? */
+  async #moveThose(target: Target): Promise<boolean> {
+    for (let count = MOVED_AT_ONCE; count === MOVED_AT_ONCE; ) {
+      const parcels = await this.#memory.claim(target.url, MOVED_AT_ONCE, 0)
+      if (!(await this.#put(parcels, 0).then(() => true, () => false))) return false
+      await this.#memory.drop(parcels.map(({ id }) => id))
+      count = parcels.length
+      target.waits ||= count > 0
+    }
+    if (target.waits) await this.#bound(target)
+    return true
   }
 
   /** While memory holds any, that is work in hand: the dead man's parcel vouches for it. */
@@ -236,10 +259,15 @@ export class Outbox {
   }
 
   /** Sends what is due, as long as there is room and the target does not rest. */
-  async #pump(target: Target): Promise<void> {
+  async #pump(target: Target, byClock = false): Promise<void> {
     const { waits } = target
+    let isMissed = false
     target.waits = false
     for (const store of [this.#store, this.#memory]) {
+      if (store === this.#store && this.#isMute && !byClock) {
+        isMissed = true
+        continue
+      }
       const room = this.#room(target)
       if (room <= 0) {
         target.waits = true
@@ -247,15 +275,30 @@ export class Outbox {
       }
       // A look for what others left holds one place, so that what comes meanwhile finds room. Held before the first await,
       // so that two calls do not both think that there is room.
-      const most = waits ? room : 1
+      const most = store === this.#memory || (waits && !this.#isMute) ? room : 1
       target.sends += most
-      const parcels = await store.claim(target.url, most, LEASE_MS).catch(() => [])
+      const parcels = await this.#claim(store, target, most)
       target.sends -= most
-      for (const parcel of parcels) this.#begin(target, store, parcel)
-      target.waits ||= parcels.length === most
+      for (const parcel of parcels ?? []) this.#begin(target, store, parcel)
+      target.waits ||= parcels?.length === most
+      isMissed ||= !parcels
     }
+    const { waits: isMore } = target
+    // Not at once: what the table did not tell of is asked for by the clock, or when it takes something.
+    target.waits ||= isMissed
     // What was kept since the claim is not in it.
-    if (target.waits) await this.#pump(target)
+    if (isMore) await this.#pump(target)
+  }
+
+  async #claim(store: Store, { url }: Target, most: number): Promise<Parcel[] | undefined> {
+    try {
+      const parcels = await store.claim(url, most, LEASE_MS)
+      if (store === this.#store) this.#isMute = false
+      return parcels
+    } catch {
+      this.#isMute = true
+      return undefined
+    }
   }
 
   #begin(target: Target, kept: Store | Promise<Store>, parcel: Parcel): void {

@@ -87,6 +87,13 @@ test("an event without an id is said, whether the rest was taken or not", async 
   assert.deepEqual((await answered(200, {}, '{"purged":0,"incomplete":[]}'))[0], { kind: "taken" })
 })
 
+test("an answer whose lists are of another shape is taken for what else it says", async () => {
+  for (const odd of ['"x"', "7", "null", "{}", "[null, 7, {}]", '[{"event":7,"lacking":"id"}]']) {
+    const text = `{"purged":1,"unknown":${odd},"incomplete":${odd}}`
+    assert.deepEqual((await answered(200, {}, text))[0], { kind: "taken" }, odd)
+  }
+})
+
 test("nobody there is said in words", async () => {
   const server = createServer()
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening))

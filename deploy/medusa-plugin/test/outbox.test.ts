@@ -70,6 +70,20 @@ staged("what is taken is forgotten, by each endcap apart", async (stage) => {
   assert.deepEqual(await stage.pending(), [0, 1])
 }, () => new Stage([A, B]))
 
+staged("a delivery that throws is tried again", async (stage) => {
+  const tries: string[] = []
+  const send = async ({ id }: Parcel): Promise<Outcome> => {
+    if (tries.push(id) === 1) throw new Error("odd")
+    return TAKEN
+  }
+  const outbox = new Outbox([A], stage.store, send, stage.log, () => 1, () => stage.now)
+  await outbox.add(["x"])
+  await stage.settle()
+  assert.match(stage.lines.join(), /cannot be told: odd/)
+  await stage.pass(200)
+  assert.deepEqual([tries.length, new Set(tries).size, await stage.pending()], [2, 1, [0]])
+})
+
 staged("what was not taken is sent again with its id, after pauses that double", async (stage) => {
   await stage.outbox.add(["x"])
   const first = await stage.answer(LATER)

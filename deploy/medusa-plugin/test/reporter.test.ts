@@ -247,6 +247,19 @@ staged("the middleware reports when the handler is done, and only for who was le
   assert.equal(nexts, 2)
 })
 
+staged("a request whose client hung up before its handler began is reported when that is done", async () => {
+  const { reporter, sent, settle } = stage()
+  const gone = Object.assign(new EventEmitter(), { statusCode: 200, writableEnded: false, destroyed: true })
+  const request = { method: "POST", originalUrl: "/admin/x", body: {}, auth_context: { actor_id: "user_1" }, scope: { resolve: () => service(reporter) } }
+  report(request, gone as never, () => {})
+  await settle(1_000)
+  assert.deepEqual(sent, [])
+  gone.writableEnded = true
+  await settle(250)
+  await settle(WINDOW_MS)
+  assert.deepEqual([sent.length, (await reporter.status()).idle], [1, true])
+})
+
 staged("an edit of a product's content is told as such, and what the shop's own code did besides as what may change lists", async () => {
   const { reporter, sent, settle } = stage()
   const emit = (names: readonly string[]) =>

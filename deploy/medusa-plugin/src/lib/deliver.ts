@@ -40,7 +40,7 @@ export async function deliver(target: string, key: Buffer, id: string, body: str
   if (!answer) return { kind: "later", why: stranger(status), after }
   const vague = lacking(answer)
   if (answer.purged !== undefined && status < 300) {
-    const strange = (answer.unknown ?? []).filter((name) => name.startsWith("endcap."))
+    const strange = answer.unknown.filter((name) => name.startsWith("endcap."))
     if (strange.length > 0) return { kind: "unknown", why: `does not know ${some(strange)}: has it preset = "medusa", and is it as new as this plugin?` }
     return { kind: "taken", ...(vague ? { but: `${vague}: answers that show it stay until they are old` } : {}) }
   }
@@ -62,7 +62,8 @@ export async function deliver(target: string, key: Buffer, id: string, body: str
 }
 
 /** What endcap answers: how much it purged, or what is wrong and nothing else. */
-type Answer = { purged?: number; error?: string; unknown?: string[]; incomplete?: { event: string; lacking: string }[] }
+type Answer = { purged?: number; error?: string; unknown: string[]; incomplete: Incomplete[] }
+type Incomplete = { event: string; lacking: string }
 
 /** The answer, if it is endcap's: a page that is there for every address says 200 too. */
 function read(text: string): Answer | undefined {
@@ -74,7 +75,16 @@ function read(text: string): Answer | undefined {
   }
   if (typeof answer !== "object" || answer === null) return undefined
   const isError = typeof answer.error === "string" && Object.keys(answer).length === 1
-  return typeof answer.purged === "number" || isError ? answer : undefined
+  if (typeof answer.purged !== "number" && !isError) return undefined
+  return { ...answer, unknown: list(answer.unknown).filter(isText), incomplete: list(answer.incomplete).filter(isIncomplete) }
+}
+
+/** What is of another shape than endcap's says nothing. */
+const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
+const isText = (value: unknown): value is string => typeof value === "string"
+function isIncomplete(value: unknown): value is Incomplete {
+  const { event, lacking } = (value ?? {}) as Partial<Incomplete>
+  return isText(event) && isText(lacking)
 }
 
 function stranger(status: number): string {
@@ -83,7 +93,7 @@ function stranger(status: number): string {
 }
 
 /** What endcap says of events in whose data it found no id to purge by. */
-function lacking({ incomplete = [] }: Answer): string | undefined {
+function lacking({ incomplete }: Answer): string | undefined {
   const events = incomplete.map(({ event, lacking }) => `${event} (no ${lacking})`)
   return events.length === 0 ? undefined : `cannot tell what was changed by ${some(events)}`
 }

@@ -9,7 +9,7 @@ export type Request = {
   auth_context?: { actor_id?: string }
   scope: { resolve(name: string, options?: { allowUnregistered?: boolean }): unknown }
 }
-export type Response = { statusCode: number; writableEnded: boolean; once(event: "close", listener: () => void): void }
+export type Response = { statusCode: number; writableEnded: boolean; destroyed?: boolean; once(event: "close", listener: () => void): void }
 
 type Service = { begins(method: string, path: string): (written?: Written) => void; products: Look }
 
@@ -29,6 +29,8 @@ export function report(req: Request, res: Response, next: () => void): void {
     // Who was not let in changed nothing.
     ended?.(auth_context?.actor_id ? { method, path, body, status: res.statusCode } : undefined)
   }
-  res.once("close", () => tell(0))
+  // A client that hung up already does so no more.
+  if (res.destroyed) tell(0)
+  else res.once("close", () => tell(0))
   edit(req.method, req.originalUrl, req.body, next, service && ((ids) => service.products(ids)))
 }

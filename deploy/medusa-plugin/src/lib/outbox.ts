@@ -308,7 +308,7 @@ export class Outbox {
   }
 
   async #attempt(target: Target, kept: Store | Promise<Store>, parcel: Parcel): Promise<void> {
-    const outcome = await this.send(parcel)
+    const outcome = await this.#trySend(parcel)
     // Not before it is kept: what is dropped first would be kept for good.
     const store = await kept
     // Where this fails the lease runs out and the parcel is sent again, which does no harm.
@@ -316,6 +316,15 @@ export class Outbox {
     this.#hold()
     target.sends -= 1
     if (target.waits) void this.#pump(target)
+  }
+
+  /** What cannot even be tried is tried again. */
+  async #trySend(parcel: Parcel): Promise<Outcome> {
+    try {
+      return await this.send(parcel)
+    } catch (error) {
+      return { kind: "later", why: `cannot be told: ${text(error)}` }
+    }
   }
 
   async #settle(target: Target, store: Store, parcel: Parcel, outcome: Outcome): Promise<void> {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 import { adminEvents } from "../src/lib/admin"
 import { clear } from "../src/lib/caching"
-import { Event } from "../src/lib/events"
+import { Event, EventSet } from "../src/lib/events"
 import { Foresight } from "../src/lib/foresee"
 import { Reader, resolve } from "../src/lib/resolve"
 import { Row, rules } from "../src/lib/rules"
@@ -120,6 +120,11 @@ test("what a request that failed names and is not there is nothing to tell, and 
   const silent = [`DELETE:/admin/price-lists/:id ${plist},${plist}`, `failed:DELETE:/admin/price-lists/:id ${plist}`]
   assert.deepEqual((await told({ price_list: [] }, `/admin/price-lists/${plist}`)).sort(), silent)
   assert.deepEqual((await told({}, `/admin/price-lists/${plist}`)).sort(), [...silent, `pricing.price-list.updated ${plist}`].sort())
+  // What is known for certain stays so beside it.
+  const set = new EventSet()
+  const certain: Event = { type: "pricing.price-list.updated", data: { id: plist }, notice: null }
+  for (const event of [certain, { ...certain, isGuess: true }]) set.add(event)
+  assert.deepEqual(said((await resolvedAll(EXACT, { price_list: [] }, set.take()))[0]), [`pricing.price-list.updated ${plist}`])
   const keyless = [`DELETE:/admin/api-keys/:id ${apk},${apk}`, `failed:DELETE:/admin/api-keys/:id ${apk}`]
   assert.deepEqual((await told({ api_key: [] }, `/admin/api-keys/${apk}`)).sort(), keyless)
   const before = [{ id: apk, type: "publishable", token: "pk_1" }]

@@ -573,6 +573,18 @@ staged("after a claim that fails the table is asked by the clock, or when it too
   assert.equal(stage.sent.length, 3)
 })
 
+staged("what a claim that failed did not tell of is asked for as soon as the table takes something", async (stage) => {
+  const { store } = stage
+  const claim = store.claim.bind(store)
+  store.claim = async () => Promise.reject(new Error("gone"))
+  await stage.outbox.add(["1", "2", "3", "4", "5"])
+  await stage.answer(TAKEN)
+  store.claim = claim
+  await stage.outbox.add(["6"])
+  await stage.answer(TAKEN)
+  assert.deepEqual(stage.sent.map(({ parcel }) => parcel.body), ["3", "4", "6", "5"])
+})
+
 staged("what memory holds moves a few at a time, and once at a time", async (stage) => {
   const { store } = stage
   const put = store.put.bind(store)

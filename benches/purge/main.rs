@@ -60,9 +60,9 @@ enum Role {
     },
     /// CPU for each hit over sockets while purges come in.
     Hits {
-        #[arg(long, default_value_t = 9)]
+        #[arg(long, default_value_t = 61)]
         rounds: usize,
-        #[arg(long, default_value_t = 1.0)]
+        #[arg(long, default_value_t = 0.3)]
         seconds: f64,
     },
     /// Requests at once for one key that nobody has, over nodes that share a Redis.

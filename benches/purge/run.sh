@@ -56,7 +56,7 @@ How: "purge" is what a node does with a line of the log that it has read, hashin
 what the first hit on an entry pays for the purges since the last one. Both in one process, medians of wall time.
 "hits" are over sockets, on core 0, 32 kept connections, closed loop, 1 KiB, purges of other products coming from
 Redis; CPU is what the scheduler has charged to the node, all it does with purges included; ratios are taken within
-a round, median [min-max]. Memory is the growth of VmRSS, what the allocator has not given back included, entries
+a round, median [quartiles]. Memory is the growth of VmRSS, what the allocator has not given back included, entries
 filled by the node's own code; "beside these" is, by their types, moka (0.3 KB in six allocations a key), the entry itself
 (0.2 KB), and the counts and the allocator's share of its key, fields, tags and body. "start": the client's parser (30 % of
 the node's time by samples) reads a batch while hashing (11 %), JSON, the index and the allocator are at the last one. "replay": the journal

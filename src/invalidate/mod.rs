@@ -303,10 +303,12 @@ mod tests {
         seq
     }
 
-    /// A fail-over to a replica that lacks the end of the log, and whose clock is behind.
+    /// A fail-over to a replica that lacks the end of the log, and whose clock is behind: the line takes the place of one
+    /// that was applied and is lost.
     #[tokio::test]
     async fn a_line_behind_what_was_applied_is_not_acknowledged() {
         let invalidator = invalidator();
+        assert_eq!(read(&invalidator, 1000).logged_at(), invalidator.clock.now());
         let began = read(&invalidator, 5000);
         assert!(matches!(invalidator.purge(purge()).await, Err(PurgeError::Log(_))));
         let found = invalidator.purges.judge(&[TagHash::of("a")], began).purged();

@@ -18,7 +18,7 @@ pub(crate) fn run(purges: usize) -> Result<()> {
     for batch in 0..purges.div_ceil(BATCH) {
         let mut pipeline = redis::pipe();
         for number in batch * BATCH..purges.min((batch + 1) * BATCH) {
-            append(&mut pipeline, number);
+            append(&mut pipeline, "endcap:purges", number);
         }
         pipeline.query::<()>(&mut connection)?;
     }
@@ -41,9 +41,9 @@ pub(crate) fn run(purges: usize) -> Result<()> {
     Ok(())
 }
 
-/// A line of the log as a node writes it.
-pub(crate) fn append(pipeline: &mut redis::Pipeline, number: usize) {
-    pipeline.cmd("XADD").arg("endcap:purges").arg("*").arg(line::FIELD).arg(line::encode(&purge(number))).ignore();
+/// A line of a log as a node writes it.
+pub(crate) fn append(pipeline: &mut redis::Pipeline, log: &str, number: usize) {
+    pipeline.cmd("XADD").arg(log).arg("*").arg(line::FIELD).arg(line::encode(&purge(number))).ignore();
 }
 
 /// An update of one product.

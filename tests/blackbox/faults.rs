@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     NodeKilled(usize, Duration),
     /// The same while Redis is frozen: its journal holds purges that nobody else knows.
     NodeKilledInFrost(usize, Duration),
+    /// A node stops in the middle of everything, as under a hypervisor, and goes on later as if no time had passed.
+    NodeFrozen(usize, Duration),
     OriginSlow(Duration),
     OriginFails(Duration),
     /// The master dies until its replica has taken its place, and comes back with its data this much later.
@@ -37,6 +39,7 @@ impl Fault {
             Self::RedisRestarted(_) => "redis killed, back with its data",
             Self::NodeKilled(..) => "node killed",
             Self::NodeKilledInFrost(..) => "node killed while redis is frozen",
+            Self::NodeFrozen(..) => "node frozen",
             Self::OriginSlow(_) => "origin slow",
             Self::OriginFails(_) => "origin fails",
             Self::MasterDies(_) => "master dies, its replica takes over",
@@ -77,6 +80,8 @@ impl Plan {
                 Fault::RedisRestarted(lasting(0.0, 2.0)),
                 Fault::NodeKilled(0, lasting(0.0, 1.0)),
                 Fault::NodeKilledInFrost(0, lasting(1.0, 2.0)),
+                Fault::NodeFrozen(0, lasting(0.1, 0.9)),
+                Fault::NodeFrozen(0, lasting(1.0, 4.0)),
                 Fault::OriginSlow(lasting(1.0, 3.0)),
                 Fault::OriginFails(lasting(0.5, 2.0)),
             ];
@@ -84,8 +89,11 @@ impl Plan {
                 faults.extend([Fault::MasterDies(lasting(0.0, 2.0)), Fault::MasterReplaced]);
             }
             for fault in &mut faults {
-                if let Fault::NodeKilled(node, _) | Fault::NodeKilledInFrost(node, _) = fault {
-                    *node = dice.below(self.nodes);
+                match fault {
+                    Fault::NodeKilled(node, _) | Fault::NodeKilledInFrost(node, _) | Fault::NodeFrozen(node, _) => {
+                        *node = dice.below(self.nodes);
+                    }
+                    _ => {}
                 }
             }
             dice.shuffle(&mut faults);
@@ -129,6 +137,11 @@ impl Run {
                 fleet.start_node(node).await?;
                 tokio::time::sleep(lasts).await;
                 redis.thaw();
+            }
+            Fault::NodeFrozen(node, lasts) => {
+                fleet.signal_node(node, "-STOP");
+                tokio::time::sleep(lasts).await;
+                fleet.signal_node(node, "-CONT");
             }
             Fault::OriginSlow(lasts) => {
                 self.shop.set_slow(true);

@@ -122,6 +122,10 @@ impl Fleet {
         self.nodes[node].lock().unwrap().process = None;
     }
 
+    pub(crate) fn signal_node(&self, node: usize, signal: &str) {
+        self.nodes[node].lock().unwrap().process.as_ref().expect("it runs").signal(signal);
+    }
+
     /// What a node says of itself.
     pub(crate) async fn status(&self, client: &mut Client, node: usize) -> anyhow::Result<Value> {
         let answer = client.get(self.addresses(node).ops, "/status").await?;

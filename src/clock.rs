@@ -11,6 +11,11 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// The time now. Never goes backwards in one process.
     fn now(&self) -> Timestamp;
 
+    /// The time as the machine's clock is set now, to compare with what others say by theirs. It may go backwards.
+    fn wall(&self) -> Timestamp {
+        self.now()
+    }
+
     /// The time at a moment of a little while ago, for who has read the system's clock already.
     fn at(&self, _moment: Instant) -> Timestamp {
         self.now()
@@ -18,7 +23,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
 }
 
 /// The system's clock, read once and then carried on by the monotonic one: an operator who sets the
-/// clock, or a leap, neither ages nor rejuvenates an entry.
+/// clock, or a leap, neither ages nor rejuvenates an entry. The monotonic one stands still while the machine sleeps.
 #[derive(Debug)]
 pub struct SystemClock {
     wall: Timestamp,
@@ -29,12 +34,14 @@ impl SystemClock {
     /// Reads the clock.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn new() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            wall: Timestamp::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
-            began: Instant::now(),
-        }
+        Self { wall: wall(), began: Instant::now() }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(millis(since))
 }
 
 impl Default for SystemClock {
@@ -48,6 +55,10 @@ impl Clock for SystemClock {
         self.wall + self.began.elapsed()
     }
 
+    fn wall(&self) -> Timestamp {
+        wall()
+    }
+
     fn at(&self, moment: Instant) -> Timestamp {
         self.wall + moment.saturating_duration_since(self.began)
     }
@@ -55,22 +66,39 @@ impl Clock for SystemClock {
 
 /// A clock that is set by hand, for tests.
 #[derive(Debug, Default)]
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    now: AtomicU64,
+    /// What the clock on the wall is ahead.
+    slept: AtomicU64,
+}
 
 impl ManualClock {
     /// Starts at a time.
     pub fn at(now: Timestamp) -> Self {
-        Self(AtomicU64::new(now.as_millis()))
+        Self { now: AtomicU64::new(now.as_millis()), slept: AtomicU64::new(0) }
     }
 
     /// Moves on.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.now.fetch_add(millis(by), Ordering::SeqCst);
     }
+
+    /// The machine sleeps: the clock on its wall alone moves on.
+    pub fn sleep(&self, by: Duration) {
+        self.slept.fetch_add(millis(by), Ordering::SeqCst);
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_millis(self.now.load(Ordering::SeqCst))
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.now() + Duration::from_millis(self.slept.load(Ordering::SeqCst))
     }
 }

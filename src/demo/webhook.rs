@@ -109,7 +109,7 @@ pub(super) async fn deliver(target: &WebhookTarget, id: &str, body: Bytes, clock
     let mut tries = 0;
     loop {
         tries += 1;
-        let outcome = post(target, id, body.clone(), clock.now()).await;
+        let outcome = post(target, id, body.clone(), clock.wall()).await;
         match pauses.next() {
             Some(pause) if may_help(outcome) => tokio::time::sleep(*pause).await,
             _ => return Delivery { outcome, tries, elapsed: began.elapsed() },

@@ -265,7 +265,7 @@ impl Downstream {
             if !self.take_turn(place).await? {
                 return Ok(Told::Overtaken);
             }
-            let request = downstream::request(&self.target, &self.name, &part, stretch, self.clock.now());
+            let request = downstream::request(&self.target, &self.name, &part, stretch, self.clock.wall());
             let verdict = match self.sender.send(request).await {
                 Ok(answer) => {
                     let provider = &self.target.provider;

@@ -17,6 +17,9 @@ use crate::policy::webhook::{self, EventRule, Verified, WebhookSecret};
 
 /// Delivery ids that are remembered, at the most.
 const IDS_MAX: usize = 100_000;
+/// Of the events that a delivery could not be understood in, so many are told again to a retry, and so long ones, as JSON.
+const TOLD_MAX: usize = 32;
+const TOLD_BYTES_MAX: usize = 256;
 /// Unknown event names that are logged once each, at the most.
 const UNKNOWN_MAX: usize = 1000;
 
@@ -92,7 +95,7 @@ impl Webhooks {
             return Reply::error(StatusCode::NOT_FOUND, "no such webhook source");
         };
         let now = self.clock.now();
-        let verified = match webhook::verify(headers, body, &hook.secrets, hook.tolerance, now) {
+        let verified = match webhook::verify(headers, body, &hook.secrets, hook.tolerance, self.clock.wall()) {
             Ok(verified) => verified,
             Err(forged) => {
                 self.metrics.webhook(forged.as_str());
@@ -103,9 +106,9 @@ impl Webhooks {
         match self.seen().find(source, &verified, now) {
             Delivery::New => {}
             // A sender that never saw our answer signs anew for its next attempt: done is done.
-            Delivery::Retry(status, durable) => {
+            Delivery::Retry(reply) => {
                 self.metrics.webhook("duplicate");
-                return Reply { status, body: json!({ "duplicate": true, "purged": 0, "durable": durable }) };
+                return reply;
             }
             // The very same delivery again is somebody who recorded it.
             Delivery::Replay => {
@@ -213,8 +216,8 @@ impl Webhooks {
 #[derive(Clone, Debug, PartialEq)]
 enum Delivery {
     New,
-    /// It was taken with this status, and was safe there.
-    Retry(StatusCode, Value),
+    /// It was taken, and this is what is said of it once more.
+    Retry(Reply),
     Replay,
 }
 
@@ -225,6 +228,36 @@ struct Taken {
     stamps: Vec<u64>,
     status: StatusCode,
     durable: Value,
+    /// What its sender must know all the same: the first answer may have been lost.
+    unknown: Vec<Value>,
+    incomplete: Vec<Value>,
+}
+
+impl Taken {
+    fn new(reply: &Reply) -> Self {
+        let few = |name: &str| {
+            let mut few = Vec::new();
+            for item in reply.body[name].as_array().into_iter().flatten() {
+                if few.len() < TOLD_MAX && !few.contains(item) && item.to_string().len() <= TOLD_BYTES_MAX {
+                    few.push(item.clone());
+                }
+            }
+            few
+        };
+        let (unknown, incomplete) = (few("unknown"), few("incomplete"));
+        Self { stamps: Vec::new(), status: reply.status, durable: reply.body["durable"].clone(), unknown, incomplete }
+    }
+
+    fn again(&self) -> Reply {
+        let body = json!({
+            "duplicate": true,
+            "purged": 0,
+            "durable": self.durable,
+            "unknown": self.unknown,
+            "incomplete": self.incomplete,
+        });
+        Reply { status: self.status, body }
+    }
 }
 
 /// Ids of deliveries that were taken, for twice the tolerance: after that the timestamp gives a replay away.
@@ -247,15 +280,14 @@ impl SeenIds {
             Some(taken) if taken.stamps.contains(&verified.timestamp) => Delivery::Replay,
             Some(taken) => {
                 taken.stamps.push(verified.timestamp);
-                Delivery::Retry(taken.status, taken.durable.clone())
+                Delivery::Retry(taken.again())
             }
         }
     }
 
     fn remember(&mut self, source: &str, verified: &Verified, reply: &Reply, now: Timestamp, keep: Duration) {
         let id = (source.to_owned(), verified.id.clone());
-        let (status, durable) = (reply.status, reply.body["durable"].clone());
-        let taken = self.ids.entry(id.clone()).or_insert(Taken { stamps: Vec::new(), status, durable });
+        let taken = self.ids.entry(id.clone()).or_insert_with(|| Taken::new(reply));
         taken.stamps.push(verified.timestamp);
         self.order.push_back((now + keep, id));
     }

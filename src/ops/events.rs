@@ -55,7 +55,7 @@ impl Events {
         if !bearer(headers, token) {
             return self.denied();
         }
-        let ticket = ticket::issue(token, self.clock.now(), self.ticket_ttl);
+        let ticket = ticket::issue(token, self.clock.wall(), self.ticket_ttl);
         json_reply(StatusCode::OK, &json!({ "ticket": ticket, "expires_in": self.ticket_ttl.as_secs() }))
     }
 
@@ -88,7 +88,7 @@ impl Events {
     fn admit(&self, request: &Request<RequestBody>, is_ready: bool) -> Result<Reader, Box<Response<Body>>> {
         let (headers, query) = (request.headers(), request.uri().query().unwrap_or_default());
         let Some(token) = &self.token else { return Err(Box::new(closed())) };
-        let has_ticket = || ticket::is_good(token, parameter(query, "ticket").unwrap_or_default(), self.clock.now());
+        let has_ticket = || ticket::is_good(token, parameter(query, "ticket").unwrap_or_default(), self.clock.wall());
         if !bearer(headers, token) && !has_ticket() {
             return Err(Box::new(self.denied()));
         }

@@ -108,6 +108,36 @@ async fn a_replay_is_refused_and_a_retry_is_done_already() {
 }
 
 #[tokio::test]
+async fn a_machine_that_slept_takes_what_is_signed_by_the_time_that_it_is() {
+    let stage = shop().await;
+    let before = Delivery::event(&stage, "msg_1", "product.updated", "prod_1");
+    stage.clock.sleep(std::time::Duration::from_secs(3600));
+    assert_eq!(before.send(&stage).await.status, 401, "an hour late");
+    let after = before.at(stage.clock.wall().as_secs());
+    assert_eq!(after.send(&stage).await.status, 200);
+    assert!(!is_hit(&stage).await);
+}
+
+#[tokio::test]
+async fn a_retry_is_told_again_what_was_not_understood() {
+    let stage = shop().await;
+    let events = json!({ "events": [
+        { "type": "product.updated", "data": { "id": "prod_1" } },
+        { "type": "product.updated", "data": {} },
+        { "type": "future.thing", "data": { "id": "x_1" } },
+        { "type": "future.thing", "data": { "id": "x_2" } },
+        { "type": "f".repeat(300), "data": {} },
+    ] });
+    let delivery = Delivery::new(&stage, "msg_1", &events);
+    assert_eq!(delivery.send(&stage).await.status, 200);
+    stage.advance_secs(5);
+    let reply = delivery.at(stage.clock.now().as_secs()).send(&stage).await.json();
+    assert_eq!(reply["duplicate"], true);
+    assert_eq!(reply["unknown"], json!(["future.thing"]));
+    assert_eq!(reply["incomplete"], json!([{ "event": "product.updated", "lacking": "id" }]));
+}
+
+#[tokio::test]
 async fn several_secrets_verify_side_by_side_for_rotation() {
     let both = format!("{OTHER_SECRET},whsec_ZW5kY2FwIGV4YW1wbGUgc2VjcmV0IG9ubHkh");
     let config = format!("[hooks.erp]\nsecrets = [{:?}]\n", both.split(',').collect::<Vec<_>>().join("\", \""))

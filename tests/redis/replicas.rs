@@ -107,6 +107,30 @@ async fn a_server_that_became_a_replica_is_connected_to_anew_until_it_is_master_
     assert_eq!(error.reason(), "l2_readonly");
 }
 
+/// As after a fail-over behind a name that still leads to the former master: it knows what the new one tells it, and falls
+/// behind without a word when it hears nothing any more.
+#[tokio::test]
+async fn the_log_is_not_read_from_a_server_that_became_a_replica() {
+    let server = Server::start(&[]).await;
+    let world = World::redis(&settings(Topology::Single(server.address()), "test"), server.order());
+    let first = world.store.append(&[purge("a")], KEEP).await.unwrap()[0];
+    let read = async || world.store.read_log(first, 10, Duration::ZERO).await;
+    assert_eq!(read().await.unwrap(), []);
+    let other = replica_of(&server).await;
+    other.command(&["REPLICAOF", "NO", "ONE"]).await;
+    server.command(&["REPLICAOF", "127.0.0.1", &other.port.to_string()]).await;
+    other.command(&["SET", "again", "x"]).await;
+    until("the former master follows", async || server.text(&["EXISTS", "again"]).await == "int(1)").await;
+    let mut reasons = Vec::new();
+    for _ in 0..4 {
+        reasons.push(read().await.unwrap_err().reason());
+    }
+    // The server hung up when it became a replica.
+    assert_eq!(reasons[1..], ["l2_readonly"; 3]);
+    server.command(&["REPLICAOF", "NO", "ONE"]).await;
+    until("it is read again", async || read().await.is_ok()).await;
+}
+
 /// Connections received so far, without the test's own.
 async fn connections(server: &Server) -> usize {
     let list = server.text(&["CLIENT", "LIST"]).await;

@@ -16,7 +16,7 @@ use super::error::{answered, odd, redirected};
 use super::eviction::{self, Eviction};
 use super::links::{Links, Purpose, send};
 use super::topology::{Address, slot};
-use super::{RedisSettings, millis, within};
+use super::{RedisSettings, Topology, millis, within};
 use crate::policy::purge::{Purge, PurgeSeq};
 use crate::store::{Denial, Edges, LogLine, LogState, StoreError, Written, line};
 use crate::tasks::Tasks;
@@ -49,6 +49,8 @@ pub(super) struct Log {
     /// The server's time in the newest id seen: the log is cut by the server's clock, not by ours.
     newest_ms: AtomicU64,
     eviction: watch::Sender<Eviction>,
+    /// In a cluster replicas send readers on.
+    may_ask_role: AtomicBool,
     /// It was said that what follows a line is refused.
     is_kept_in_vain: AtomicBool,
 }
@@ -76,6 +78,7 @@ impl Log {
             reader: Mutex::default(),
             newest_ms: AtomicU64::new(0),
             eviction: watch::Sender::default(),
+            may_ask_role: AtomicBool::new(!matches!(settings.topology, Topology::Cluster(_))),
             is_kept_in_vain: AtomicBool::new(false),
         }
     }
@@ -153,9 +156,17 @@ impl Log {
         commands.arg("STREAMS").arg(&self.key).arg(id(after));
         // Asked last: a log that is lost while the first question waits, and begun anew, is found out.
         commands.cmd("XRANGE").arg(&self.key).arg(id(after)).arg(id(after));
+        if self.may_ask_role.load(Ordering::Relaxed) {
+            commands.cmd("ROLE");
+        }
         let mut answers = self.ask(&commands, wait).await?.into_iter();
         let mut answer = || answers.next().unwrap_or(Ok(Value::Nil));
-        let (found, last) = (answer()?, answer()?);
+        let (found, last, role) = (answer()?, answer()?, answer());
+        if let Err(error) = self.is_read_from_master(role) {
+            // The same address may lead to the master the next time.
+            self.reader.lock().await.take();
+            return Err(error);
+        }
         if after != PurgeSeq::ZERO && entries(last)?.is_empty() {
             return Err(StoreError::Gone);
         }
@@ -164,6 +175,23 @@ impl Log {
             self.saw(newest.seq);
         }
         Ok(lines)
+    }
+
+    /// A master that was made a replica knows what its own master tells it, and does not say when that falls silent.
+    fn is_read_from_master(&self, role: Result<Value, StoreError>) -> Result<(), StoreError> {
+        let Ok(role) = role else {
+            // A user without the right, or a server without the command.
+            self.may_ask_role.store(false, Ordering::Relaxed);
+            return Ok(());
+        };
+        let Value::Array(role) = role else { return Ok(()) };
+        match role.into_iter().next().and_then(|word| redis::from_redis_value::<String>(word).ok()).as_deref() {
+            None | Some("master") => Ok(()),
+            Some(role) => {
+                let text = format!("the server that the purge log is read from says it is {role:.20}");
+                Err(StoreError::Refused(Denial::ReadOnly, text))
+            }
+        }
     }
 
     pub(super) async fn look(&self, from: PurgeSeq, most: usize) -> Result<Vec<LogLine>, StoreError> {

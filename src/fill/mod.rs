@@ -12,7 +12,7 @@ mod unstored;
 mod wanted;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::{HeaderMap, Response, StatusCode};
@@ -48,6 +48,8 @@ pub use wanted::Wanted;
 
 /// How often a request joins a flight whose result a purge overtook, before it goes alone.
 const ATTEMPTS: usize = 3;
+/// Answers that wait at once for being asked for once more after a purge, at the most: none of them keeps a body.
+const ECHOES_MAX: usize = 4096;
 
 /// The times and sizes of fills.
 #[derive(Clone, Debug)]
@@ -181,6 +183,7 @@ pub struct Fill {
     pub(crate) settings: FillSettings,
     flights: Arc<Flights<Landed>>,
     refreshes: Arc<Semaphore>,
+    echoes: Arc<Semaphore>,
     hot: Arc<Hot>,
     encoder: Encoder,
     budget: Budget,
@@ -209,6 +212,7 @@ impl Fill {
             origin,
             hot: Hot::new(l1.clone()),
             refreshes: Arc::new(Semaphore::new(settings.refreshes_max)),
+            echoes: Arc::new(Semaphore::new(ECHOES_MAX)),
             l1,
             shared,
             codec,
@@ -419,16 +423,16 @@ impl Fill {
             drop(place);
             leader.land(landed.clone());
             // Those who wait have their answer; the other nodes come after.
-            if let Landed::Entry { entry, source, stored: true, .. } = &landed {
-                if matches!(source, Source::Origin(_)) {
-                    fill.share(&job, entry).await;
-                }
-                fill.echo(&job, entry);
-                fill.compare(&job, entry, *source).await;
-                fill.look_again(&job, entry);
+            if let Landed::Entry { entry, source: Source::Origin(_), stored: true, .. } = &landed {
+                fill.share(&job, entry).await;
             }
             if let Some((leased, token)) = lease {
                 fill.end_lease(leased, token, &landed).await;
+            }
+            if let Landed::Entry { entry, source, stored: true, .. } = &landed {
+                fill.echo(&job, entry);
+                fill.compare(&job, entry, *source).await;
+                fill.look_again(&job, entry);
             }
             drop(under_way);
         });
@@ -438,25 +442,33 @@ impl Fill {
     /// have left before its database had committed, or a replica lags.
     fn echo(self: &Arc<Self>, job: &Job, entry: &Arc<Entry>) {
         let Some(end) = self.purges.echo(entry, self.settings.echo) else { return };
-        let (fill, entry) = (Arc::clone(self), Arc::clone(entry));
         let Some(key) = Key::from_text(&entry.key) else { return };
-        let job = Job {
-            key,
-            previous: Some(Arc::clone(&entry)),
-            not_before: end,
-            interim: Interim::nowhere(),
-            ..job.clone()
+        let Ok(waits) = Arc::clone(&self.echoes).try_acquire_owned() else {
+            self.metrics.fills.echoes_skipped.inc();
+            return;
         };
+        let job = Job { key, previous: None, not_before: end, interim: Interim::nowhere(), ..job.clone() };
+        let (fill, entry) = (Arc::clone(self), Arc::downgrade(entry));
         self.tasks.spawn(async move {
-            // All that one purge concerned is due at one moment.
-            let Some(place) = fill.may_refresh_after(end.since(fill.clock.now())).await else { return };
-            if let Some(Slot::Entry(held)) = fill.l1.get(&entry.key)
-                && Arc::ptr_eq(&held, &entry)
-            {
-                fill.metrics.fills.echoes.inc();
-                fill.refresh(job, Some(place));
+            let _waits = waits;
+            let wait = tokio::time::sleep(end.since(fill.clock.now()));
+            // What was purged again, or is gone, takes no place among the refreshes.
+            if fill.tasks.stopping().run_until_cancelled(wait).await.is_none() || fill.sound(&entry).is_none() {
+                return;
             }
+            // All that one purge concerned is due at one moment.
+            let Some(place) = fill.may_refresh_after(Duration::ZERO).await else { return };
+            let Some(previous) = fill.sound(&entry) else { return };
+            fill.metrics.fills.echoes.inc();
+            fill.refresh(Job { previous: Some(previous), ..job }, Some(place));
         });
+    }
+
+    /// An entry, if it is still what its place holds, and no purge concerns it.
+    fn sound(&self, entry: &Weak<Entry>) -> Option<Arc<Entry>> {
+        let entry = entry.upgrade()?;
+        let is_held = matches!(self.l1.get(&entry.key), Some(Slot::Entry(held)) if Arc::ptr_eq(&held, &entry));
+        (is_held && self.purges.check(&entry) == Purged::No).then_some(entry)
     }
 
     /// Whether a follower who joined when `joined` was the newest purge may take the result.

@@ -36,6 +36,7 @@ pub(crate) struct Fills {
     pub(crate) overtaken: IntCounter,
     pub(crate) refreshes: IntCounter,
     pub(crate) echoes: IntCounter,
+    pub(crate) echoes_skipped: IntCounter,
     pub(crate) hot_refills: IntCounter,
     pub(crate) put_off: IntCounter,
     refilled: IntCounterVec,
@@ -170,6 +171,11 @@ impl Fills {
                 registry,
                 "endcap_echoes_total",
                 "Entries asked for once more because they had been filled soon after a purge of theirs.",
+            ),
+            echoes_skipped: counter(
+                registry,
+                "endcap_echoes_skipped_total",
+                "Entries that should have been asked for once more and were not, because 4096 others waited for that.",
             ),
         };
         fills.declare();

@@ -277,7 +277,7 @@ impl Follower {
     /// refills what it can no longer be told of.
     async fn tell(&self, owed: &mut Option<Purge>) -> Result<(), StoreError> {
         let Some(purge) = owed else { return Ok(()) };
-        let after = self.purges.applied().next_shared();
+        let after = self.purges.applied().behind_the_lost();
         // The log may stand before our position, where we should not read what comes next.
         let seq = if self.log.restore(after, purge, self.keep).await? { after } else { self.append(purge).await? };
         *owed = None;
@@ -324,7 +324,8 @@ struct Applier {
 
 impl Applier {
     fn apply_all(&self, lines: Vec<Written>, caught_up: bool, now: Timestamp) {
-        let is_blind = self.purges.is_blind(now);
+        // Replayed lines are old, and so is what a blind node reads. How old, only a clock of the log's could tell.
+        let is_late = !caught_up || self.purges.is_blind(now);
         let lines: Vec<_> = lines.iter().map(Written::read).collect();
         // Before anybody can see that they are applied.
         let tags = || lines.iter().filter_map(|line| line.purge.as_ref()).flat_map(|purge| &purge.tags);
@@ -336,8 +337,7 @@ impl Applier {
         }
         let last = lines.last().map(|line| line.seq);
         for LogLine { seq, purge } in lines {
-            // Replayed lines are old, and so is what a blind node reads: their grace began by the log's own time.
-            let at = if caught_up && !is_blind { now } else { now.min(seq.logged_at()) };
+            let at = if is_late { now.min(seq.logged_at()) } else { now };
             let Some(mut purge) = purge else {
                 // Somebody else's, or a newer version's. Its place is taken, so that we do not read it again.
                 self.metrics.purges.log_garbage.inc();
@@ -352,6 +352,7 @@ impl Applier {
                 let (source, event_id) = (std::mem::take(&mut purge.source), std::mem::take(&mut purge.event_id));
                 self.recent.read(seq, source, event_id, purge.tags.len(), self.clock.now());
             }
+            let purge = if is_late { purge.without_grace() } else { purge };
             let (tags, marked) = (purge.tags.len(), Marked::from(purge));
             if self.purges.with(|index| index.is_too_long(&marked.marks)) {
                 tracing::warn!(purge_seq = %seq, tags, "a purge is longer than purge.marks_max has room for: all that is older is refilled");
@@ -432,16 +433,20 @@ mod tests {
 
     /// A process that was stopped for a while, or a log that could not be reached: the acknowledgement is as old as the line.
     #[tokio::test]
-    async fn a_blind_node_reads_of_graces_that_began_long_ago() {
-        for (late, ends) in [(MAX_BLIND - GRACE, MAX_BLIND), (MAX_BLIND, GRACE)] {
+    async fn a_node_that_reads_late_grants_no_grace() {
+        for (late, caught_up, found) in [
+            (MAX_BLIND - GRACE, true, Purged::Soft { until: NOW + MAX_BLIND }),
+            (MAX_BLIND, true, Purged::Hard),
+            (Duration::ZERO, false, Purged::Hard),
+        ] {
             let (follower, log, clock) = follower();
             follower.purges.confirmed(clock.now());
             let line = Purge { tags: vec![("a".to_owned(), Mode::Soft)], ..Purge::default() };
             follower.append(&line).await.unwrap();
             clock.advance(late);
             let lines = log.read_log(PurgeSeq::ZERO, 9, Duration::ZERO).await.unwrap();
-            follower.apply_all(lines, true, clock.now()).await;
-            assert_eq!(finds(&follower, PurgeSeq::ZERO), Purged::Soft { until: NOW + ends });
+            follower.apply_all(lines, caught_up, clock.now()).await;
+            assert_eq!(finds(&follower, PurgeSeq::ZERO), found);
         }
     }
 
@@ -487,6 +492,15 @@ mod tests {
         let told = log.look_log(PurgeSeq::ZERO, 99).await.unwrap();
         let losses = told.iter().filter(|line| line.purge.as_ref().is_some_and(|purge| purge.source == "lost"));
         assert_eq!(losses.count(), 1, "{told:?}");
+    }
+
+    /// Who had read that one would find it there, and believe that nothing is missing.
+    #[tokio::test]
+    async fn the_line_for_a_loss_stands_where_no_lost_line_stood() {
+        let (follower, log, lost) = loser().await;
+        follower.resume(&mut None).await.unwrap();
+        let next = lost.next_shared();
+        assert!(matches!(log.log_state(next).await.unwrap(), LogState::Lost(_)), "read by another before it was lost");
     }
 
     #[test]

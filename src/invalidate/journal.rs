@@ -89,11 +89,17 @@ impl Journal {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let torn_header = HEADER.starts_with(&bytes);
-        if !torn_header && !bytes.starts_with(HEADER) {
-            return Err(io::Error::other("it is no journal of endcap's: name another file"));
-        }
         let records = bytes.get(HEADER.len()..).unwrap_or_default();
-        let (pending, damaged, whole) = read_records(records);
+        let (pending, mut damaged, whole) = read_records(records);
+        if !torn_header && !bytes.starts_with(HEADER) {
+            // Where something stands that only a journal says, its header is what is damaged.
+            if pending.len() == damaged {
+                return Err(io::Error::other("it is no journal of endcap's: name another file"));
+            }
+            damaged += 1;
+            file.rewind()?;
+            file.write_all(HEADER)?;
+        }
         let end = if torn_header { 0 } else { (HEADER.len() + whole) as u64 };
         let is_torn = whole < records.len();
         let found = Found { purges: pending.len() + usize::from(is_torn), damaged: damaged + usize::from(is_torn) };
@@ -221,7 +227,7 @@ fn sum(text: &[u8]) -> [u8; SUM] {
 }
 
 /// The purges of all records, how many of these are damaged, and where the last one ends. What a damaged
-/// one said was acknowledged: everything is purged in its place.
+/// one said was acknowledged: everything is deleted in its place, as it may have been a deletion.
 fn read_records(bytes: &[u8]) -> (VecDeque<Purge>, usize, usize) {
     let (mut found, mut damaged, mut at, mut end) = (VecDeque::new(), 0, 0, 0);
     while let Some(next) = bytes.get(at..).and_then(|rest| memchr::memmem::find(rest, MARK)) {
@@ -241,16 +247,16 @@ fn read_records(bytes: &[u8]) -> (VecDeque<Purge>, usize, usize) {
 }
 
 fn everything() -> Purge {
-    Purge { tags: vec![("all".to_owned(), Mode::Hard)], source: "damaged".to_owned(), ..Purge::default() }
+    Purge { tags: vec![("all".to_owned(), Mode::Delete)], source: "damaged".to_owned(), ..Purge::default() }
 }
 
 /// The purge of a record and the record's length. A record that is all there and not as it was written has
-/// no purge.
+/// no purge. It was acknowledged by a process that is gone, nobody knows when: its graces are over.
 fn read_record(bytes: &[u8]) -> Option<(Option<Purge>, usize)> {
     let (length, rest) = bytes.get(MARK.len()..)?.split_first_chunk::<4>()?;
     let (said, rest) = rest.split_first_chunk::<SUM>()?;
     let text = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-    let purge = (sum(text) == *said).then(|| line::decode(text)).flatten();
+    let purge = (sum(text) == *said).then(|| line::decode(text)).flatten().map(Purge::without_grace);
     Some((purge, RECORD_HEAD + text.len()))
 }
 
@@ -268,8 +274,8 @@ mod tests {
     }
 
     fn tags(journal: &Journal) -> Vec<String> {
-        let hard = |purge: &Purge| purge.tags.iter().find(|(_, mode)| *mode == Mode::Hard).unwrap().0.clone();
-        journal.pending.iter().skip(journal.replayed).map(hard).collect()
+        let name = |purge: &Purge| purge.tags.iter().find(|(tag, _)| tag != "list:a").unwrap().0.clone();
+        journal.pending.iter().skip(journal.replayed).map(name).collect()
     }
 
     fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -307,7 +313,9 @@ mod tests {
         with(&path, &["a", "b"]);
         let (mut journal, found) = open(&path);
         assert_eq!((found, tags(&journal)), (Found { purges: 2, ..Found::default() }, vec!["a".into(), "b".into()]));
-        assert_eq!(journal.next(0, Portion { lines: 1, bytes: 1 << 20 })[0].event_id, "1");
+        let first = &journal.next(0, Portion { lines: 1, bytes: 1 << 20 })[0];
+        assert_eq!(first.event_id, "1");
+        assert!(first.tags.iter().all(|(_, mode)| *mode == Mode::Hard), "its grace began long ago: {first:?}");
         journal.replayed(1).unwrap();
         assert_eq!((journal.waiting(), tags(&journal)), (1, vec!["b".to_owned()]));
         drop(journal);
@@ -345,7 +353,25 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_purged_in_the_place_of_a_damaged_record() {
+    fn a_journal_is_known_by_its_records_where_its_header_is_damaged() {
+        let (_folder, path) = folder();
+        let whole = with(&path, &["first", "second"]);
+        for at in 0..HEADER.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            let (journal, found) = open(&path);
+            assert_eq!(
+                (found, tags(&journal)),
+                (Found { purges: 2, damaged: 1 }, vec!["first".into(), "second".into()])
+            );
+            drop(journal);
+            assert_eq!(fs::read(&path).unwrap(), whole, "and mended");
+        }
+    }
+
+    #[test]
+    fn everything_is_deleted_in_the_place_of_a_damaged_record() {
         let (_folder, path) = folder();
         let whole = with(&path, &["first", "second", "third"]);
         let length = record(&purge("first")).len();
@@ -357,6 +383,7 @@ mod tests {
             let (journal, found) = open(&path);
             assert_eq!(found, Found { purges: 3, damaged: 1 });
             assert_eq!(tags(&journal), ["first", "all", "third"]);
+            assert_eq!(journal.pending[1].tags[0].1, Mode::Delete, "it may have been a deletion");
         }
     }
 

@@ -75,6 +75,15 @@ impl Purge {
         tags + ids.sum::<usize>()
     }
 
+    /// The same, told so late that nobody knows how much is left of a grace: what is soft is hard.
+    #[must_use]
+    pub fn without_grace(mut self) -> Self {
+        for (_, mode) in &mut self.tags {
+            *mode = if *mode == Mode::Soft { Mode::Hard } else { *mode };
+        }
+        self
+    }
+
     /// The hashed form in which the index keeps it: each tag once with its strongest mode, sorted, and
     /// with each tag the coarse ones that entries with too many tags carry in its place.
     pub fn marks(&self) -> Box<[(TagHash, Mode)]> {

@@ -54,8 +54,10 @@ struct Event {
     acknowledged: Option<u64>,
     /// Since when each node must know of it: it acknowledged it, or has applied it.
     known: [Option<u64>; NODES_MAX],
-    /// Since when each process, as it runs, has applied it: from there its grace counts.
+    /// Since when each process, as it runs, has applied it.
     met: [Option<u64>; NODES_MAX],
+    /// When the first process of each node had applied it: from there its grace counts, for those after it too.
+    grace_from: [Option<u64>; NODES_MAX],
     /// Since when the log holds it.
     in_log: Option<u64>,
     /// The log has lost it.
@@ -64,6 +66,14 @@ struct Event {
     keepers: [bool; NODES_MAX],
     /// The whole log is gone since it held it: no node finds its position there, and each refills what is older.
     is_found_out: bool,
+}
+
+impl Event {
+    fn meets(&mut self, node: usize, now: u64) {
+        self.known[node].get_or_insert(now);
+        self.met[node].get_or_insert(now);
+        self.grace_from[node].get_or_insert(now);
+    }
 }
 
 /// A node as the ledger sees it when a request comes.
@@ -131,6 +141,7 @@ impl Ledger {
             acknowledged: None,
             known: [None; NODES_MAX],
             met: [None; NODES_MAX],
+            grace_from: [None; NODES_MAX],
             in_log: None,
             is_lost: false,
             keepers: [false; NODES_MAX],
@@ -191,8 +202,7 @@ impl Ledger {
         let now = self.world.now();
         if let Some(event) = self.events().get_mut(number(id)) {
             event.acknowledged.get_or_insert(now);
-            event.known[node].get_or_insert(now);
-            event.met[node].get_or_insert(now);
+            event.meets(node, now);
             if !is_journaled && !event.places.iter().any(|seq| is_held(*seq)) {
                 // Lost before it was acknowledged; who acknowledged it has read it.
                 (event.is_lost, event.in_log, event.keepers[node]) = (true, None, true);
@@ -209,8 +219,8 @@ impl Ledger {
                 // Who comes past these positions from here on reads other lines.
                 event.seqs.clear();
                 event.keepers = event.met.map(|met| met.is_some());
-                for (known, _) in event.known.iter_mut().zip(event.met).filter(|(_, met)| met.is_none()) {
-                    *known = None;
+                for node in (0..NODES_MAX).filter(|node| event.met[*node].is_none()) {
+                    (event.known[node], event.grace_from[node]) = (None, None);
                 }
                 self.world.note(format_args!("ledger: the log has lost event-{at}"));
             }
@@ -246,7 +256,7 @@ impl Ledger {
         for event in self.events().iter_mut() {
             event.met[node] = None;
             if event.is_lost {
-                (event.known[node], event.keepers[node]) = (None, false);
+                (event.known[node], event.grace_from[node], event.keepers[node]) = (None, None, false);
             }
         }
     }
@@ -256,8 +266,7 @@ impl Ledger {
         let now = self.world.now();
         for event in self.events().iter_mut().filter(|event| !event.is_lost) {
             if event.seqs.iter().any(|seq| *seq <= standing.applied) {
-                event.known[standing.node].get_or_insert(now);
-                event.met[standing.node].get_or_insert(now);
+                event.meets(standing.node, now);
             }
         }
     }
@@ -299,8 +308,7 @@ impl Ledger {
                 (None, Some(blind)) => (blind, true),
                 (None, None) => return None,
             };
-            // A process that was started since has it from the log again, or from its journal.
-            let grace_from = if known.is_some() { event.met[standing.node].unwrap_or(now) } else { since };
+            let grace_from = if known.is_some() { event.grace_from[standing.node].unwrap_or(now) } else { since };
             Some(Duty { event: at, change: event.change, commit: event.commit, since, grace_from, is_blind })
         });
         duties.collect()

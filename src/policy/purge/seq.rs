@@ -9,6 +9,8 @@ use crate::policy::time::Timestamp;
 const MS_BITS: u32 = 48;
 const N_BITS: u32 = 40;
 const LOCAL_BITS: u32 = 40;
+/// Bits for the lines of one millisecond: more than any server takes in that time.
+const LOST_BITS: u32 = 20;
 
 /// A position in the purge log: the id of a Redis stream entry, `ms-n`, and behind it the count of
 /// purges that this process applied while it could not reach the log. Never a clock of ours.
@@ -23,10 +25,10 @@ impl PurgeSeq {
     /// Before every purge.
     pub const ZERO: Self = Self::from_bits(0);
 
-    /// The id `ms-n`; `None` when a part is larger than any that a healthy log holds (2^48 ms are
-    /// 8,900 years, and no log takes 2^40 lines in a millisecond).
+    /// The id `ms-n`; `None` when a part is larger than any that a healthy log holds (2^47 ms are
+    /// 4,400 years, and no log takes 2^39 lines in a millisecond). As much again is left for what comes behind it.
     pub const fn new(ms: u64, n: u64) -> Option<Self> {
-        if ms >> MS_BITS != 0 || n >> N_BITS != 0 {
+        if ms >> (MS_BITS - 1) != 0 || n >> (N_BITS - 1) != 0 {
             return None;
         }
         Some(Self::from_bits(((ms as u128) << (N_BITS + LOCAL_BITS)) | ((n as u128) << LOCAL_BITS)))
@@ -63,6 +65,13 @@ impl PurgeSeq {
     #[must_use]
     pub const fn next_shared(self) -> Self {
         Self::from_bits(self.shared().to_bits() + (1 << LOCAL_BITS))
+    }
+
+    /// A position behind this one for a line that takes the place of all that was lost behind it. Every reader who
+    /// stands here finds the same one; no line that was lost can have had it.
+    #[must_use]
+    pub const fn behind_the_lost(self) -> Self {
+        Self::from_bits(self.shared().to_bits() + (1 << (LOCAL_BITS + LOST_BITS)))
     }
 
     /// The last position before this one that the log may hold.
@@ -123,10 +132,13 @@ mod tests {
         assert_eq!(parse("12-3").next_local().shared(), parse("12-3"));
         assert_eq!(parse("12-3").next_local().next_shared(), parse("12-4"));
         assert_eq!((parse("12-3").next_local().before(), PurgeSeq::ZERO.before()), (parse("12-2"), PurgeSeq::ZERO));
+        assert_eq!(parse("12-3").next_local().behind_the_lost(), parse("12-1048579"));
+        let last = parse("140737488355327-549755813887");
+        assert!(last < last.next_shared() && last < last.behind_the_lost());
         assert!(parse("12-0").before() < parse("12-0") && parse("12-0").before() > parse("11-999"));
         assert!(parse("12-3") < parse("12-4") && parse("12-9") < parse("13-0"));
         assert!(parse("12-3").next_local() < parse("12-4"));
-        let foreign = ["", "1", "1-", "-1", "a-1", "1-2-3", "+1-2", "1-1099511627776", "281474976710656-1"];
+        let foreign = ["", "1", "1-", "-1", "a-1", "1-2-3", "+1-2", "1-549755813888", "140737488355328-1"];
         for foreign in foreign.iter().chain(&["99999999999999999999-1"]) {
             assert_eq!(PurgeSeq::parse(foreign), None, "{foreign}");
         }

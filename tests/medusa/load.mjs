@@ -34,7 +34,8 @@ const IMPORT_S = Number(process.env.IMPORT_S || 1800)
  * misses would look more frequent than shoppers find them. 10,000 of whom each asks once in 50 s: what an import empties is
  * asked for anew once, however many there are, so fewer shoppers find less of it kept. */
 const RATE = Number(process.env.RATE || 200)
-/** The least hit ratio in each slice of an import, %, and what must come from memory at the least: without a store it is none. */
+/** The least hit ratio in each slice of an import, %, and what must come from memory at the least: without a store it is none.
+ * Where each batch is softened, because it concerns much of what is asked for, that is as much as all hits. */
 const HITS_MIN = 80
 const MEMORY_MIN = 50
 /** The storefront's requests with endcap, as a multiple of those without it; and how long 95 % of them may take, ms. */
@@ -156,6 +157,7 @@ function importing(base, name, { maybeLate = false, lists = false } = {}) {
   const state = { ended: false, updates: 0, seen: [], late: 0, needed: 0 }
   state.run = async () => {
     const from = performance.now()
+    state.looked = base === shop.base ? 0 : await counted(["canary_looks"])
     for (; state.updates < IMPORTED; state.updates += BATCH) {
       if (performance.now() - from > IMPORT_S * 1000) throw new Error(`the import is not through after ${IMPORT_S} s: ${state.updates} updates`)
       const batch = Array.from({ length: BATCH }, (_, n) => products[(state.updates + n) % products.length])
@@ -176,10 +178,11 @@ function importing(base, name, { maybeLate = false, lists = false } = {}) {
     const seen = state.seen.sort((a, b) => a - b)
     const [median, most] = [seen[seen.length >> 1], seen.at(-1)]
     // What had to be read: each URL that shows a product of a batch, once, and once more when its echo is over; what the reader
-    // above asked for; and what became too old.
-    const budget = 2 * state.needed + state.updates / BATCH + distinct.length * (1 + Math.floor(state.seconds / TTL_S))
+    // above asked for; what became too old; and what the canary looked at, to find changes that nobody had told.
+    const looks = base === shop.base ? 0 : (await counted(["canary_looks"])) - state.looked
+    const budget = 2 * state.needed + state.updates / BATCH + distinct.length * (1 + Math.floor(state.seconds / TTL_S)) + looks
     const softened = base === shop.base ? 0 : await counted(["purges_softened"])
-    return { budget, softened, imported: state.updates, importSeconds: state.seconds, seenMedian: median, seenMost: most, late: state.late }
+    return { budget, looks, softened, imported: state.updates, importSeconds: state.seconds, seenMedian: median, seenMost: most, late: state.late }
   }
   state.going = () => !state.ended
   return state
@@ -237,12 +240,14 @@ async function underImport(name, { memoryMin, grace = 0, lists = false }) {
   const shoppers = (base, seconds) => paced(base, paths, { rate: RATE, seconds, headers: { ...s.pk, "accept-encoding": "gzip" }, first: Math.floor(Math.random() * paths.length) })
   await (await shoppers(endcap.base, BEFORE_S))()
   await part(name, endcap.base, going, { meanwhile: run, load: shoppers, check: true, grace, memoryMin })
+  const row = parts.at(-1)
+  if (row?.name === name && row.softened === row.imported / BATCH) row.memoryMin = HITS_MIN
 }
 await underImport("endcap, import", { memoryMin: MEMORY_MIN })
 await underImport("endcap, import that changes lists", { memoryMin: 0, lists: true })
 await stop(endcap.child)
 endcap = await withEndcap(`[purge]\nblast_radius = 0.3\nsoft_grace = "${GRACE_S}s"\n`)
-await underImport("endcap, blast_radius, import", { memoryMin: HITS_MIN, grace: GRACE_S })
+await underImport("endcap, blast_radius, import", { memoryMin: MEMORY_MIN, grace: GRACE_S })
 
 const [bare, warm] = ["shop alone", "endcap, warm"].map((wanted) => parts.find(({ name }) => name === wanted))
 const bySlices = (of, which = () => true) => parts.filter(which).map((row) => row.name.padEnd(34) + row.slices.map(of).join("  ")).join("\n")
@@ -273,7 +278,7 @@ what share did not reach the shop, %:
 ${bySlices((one) => kept(one).toFixed(0), isEndcap)}
 what share came from memory, %:
 ${bySlices((one) => fromMemory(one).toFixed(0), (row) => imported.includes(row))}
-${imported.map((row) => `${row.name}: ${row.reads} reads at the shop, budget ${row.budget}`).join("\n")}
+${imported.map((row) => `${row.name}: ${row.reads} reads at the shop, ${row.looks} of them by the canary, budget ${row.budget}`).join("\n")}
 ${problems.length === 0 ? "all as it must be" : problems.map((problem) => `WRONG ${problem}`).join("\n")}
 `)
 if (process.env.PLOT) writeFileSync(process.env.PLOT, plot(parts))

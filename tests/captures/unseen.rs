@@ -79,3 +79,15 @@ async fn a_region_alone_brings_prices() {
     let target = format!("{}?{REGION}", sale.path());
     check(sale, Some(&target), "pricing.price.created", &format!("price_{ROW}"), "renewed").await;
 }
+
+/// The product is not there for shoppers any more, and so neither is its variant, which does not say whose it is.
+#[tokio::test]
+async fn a_variant_s_page_without_its_product_goes_when_a_product_is_withdrawn() {
+    let like = capture("product");
+    for (query, expected) in [("?fields=id,title", "renewed"), ("", "hit")] {
+        for event in ["endcap.product-listing", "endcap.product-channel", "product.deleted"] {
+            let target = format!("/store/product-variants/variant_{ROW}{query}");
+            check(like, Some(&target), event, &format!("prod_{ROW}"), expected).await;
+        }
+    }
+}

@@ -28,6 +28,7 @@ export function probes({ keys, eu, us, gb, product: p, variant: v, other, collec
     web("type with products", `product-types/${p.type_id}`),
     web("option", `product-options/${p.options[0].id}`),
     web("variant", `product-variants/${v.id}?region_id=${eu}&${fields("*calculated_price,+inventory_quantity")}`),
+    web("variant title", `product-variants/${v.id}?fields=id,title`),
     web("variants", "product-variants?limit=20"),
     web("product EU", `products/${p.id}?region_id=${eu}&${fields(FULL)}`),
     web("product US", `products/${p.id}?region_id=${us}&${fields(FULL)}`),

@@ -71,6 +71,23 @@ async fn garbage_in_the_stream_keeps_its_place() {
     assert_eq!(world.read(PurgeSeq::ZERO, 10).await, ["a", "?", "?", "?", "?", "?", "b"]);
 }
 
+/// The store in memory is not cut by its appends.
+#[tokio::test]
+async fn a_log_is_cut_behind_what_it_is_kept_for_and_no_sooner() {
+    let world = redis().await;
+    // Redis cuts off a hundred lines at a time.
+    for _ in 0..250 {
+        world.order("XADD", &["5-*", "v1", "{}"]).await;
+    }
+    let young: Vec<_> = (0..250).map(|_| promises::purge("young")).collect();
+    world.store.append(&young, MINUTE).await.unwrap();
+    world.store.append(&[promises::purge("last")], MINUTE).await.unwrap();
+    let held = world.read(PurgeSeq::ZERO, 1000).await;
+    let old = held.iter().filter(|line| *line == "?").count();
+    assert!(old < 100, "{old} of 250 that are too old");
+    assert_eq!(held.len() - old, 251, "and all that is not");
+}
+
 /// The store in memory loses its log with the process.
 #[tokio::test]
 async fn a_new_reader_is_told_how_far_a_log_had_come_that_is_gone() {

@@ -67,6 +67,25 @@ async fn a_journal_outlives_its_node() {
 }
 
 #[tokio::test]
+async fn what_a_damaged_journal_may_have_said_is_deleted_and_counted() {
+    let mut stage = Stage::new().redis_absent().journals().start().await;
+    for id in ["msg_1", "msg_2"] {
+        assert_eq!(hook(&stage, 0, id).await.0, 202);
+    }
+    let path = stage.journal(0).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = memchr::memmem::find(&bytes, b"msg_2").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    stage.restart(0).await;
+    assert_eq!(stage.metric(0, "endcap_journal_damaged_total", &[]).await, 1.0);
+    stage.redis().run().await;
+    until("the journal is empty", async || stage.status(0).await["purges"]["journaled"] == 0).await;
+    let log = log(&mut stage).await.replace('\\', "");
+    assert!(log.contains("msg_1") && log.contains(r#""delete":["all"]"#), "{log}");
+}
+
+#[tokio::test]
 async fn a_full_journal_pretends_nothing() {
     let mut stage = Stage::new().redis_absent().journals().also("[purge]\njournal_max = \"4KiB\"\n").start().await;
     let mut taken = 0;

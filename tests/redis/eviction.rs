@@ -1,5 +1,9 @@
 //! A Redis that evicts: what goes of ours is harmless, and where the log could go, that is told.
 
+use endcap::policy::purge::PurgeSeq;
+use endcap::store::redis::Topology;
+
+use crate::promises::{KEEP, MINUTE, World, key, settings};
 use crate::servers::{Server, on};
 use crate::stage::until;
 
@@ -18,6 +22,25 @@ async fn a_policy_that_could_evict_the_log_is_told_with_its_remedy() {
     server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
     until("the warning is gone", async || warning().await.is_null()).await;
     assert_eq!(stage.metric(0, "endcap_log_evictable", &[]).await, 0.0);
+}
+
+#[tokio::test]
+async fn entries_that_were_evicted_are_missed_and_the_log_stays() {
+    let server = Server::start(&["--maxmemory", "8mb", "--maxmemory-policy", "volatile-ttl"]).await;
+    let world = World::redis(&settings(Topology::Single(server.address()), "test"), server.order());
+    world.store.append(&[crate::promises::purge("a")], KEEP).await.unwrap();
+    let body = |n: usize| bytes::Bytes::from(n.to_string().repeat(20_000));
+    for n in 0..300 {
+        world.store.put(key(&format!("/{n}")), body(n), MINUTE).await.unwrap();
+    }
+    let mut held = 0;
+    for n in 0..300 {
+        let found = world.store.get(key(&format!("/{n}"))).await.unwrap();
+        assert!(found.as_ref().is_none_or(|found| *found == body(n)), "{n}");
+        held += usize::from(found.is_some());
+    }
+    assert!((1..300).contains(&held), "{held} of 300");
+    assert_eq!(world.read(PurgeSeq::ZERO, 10).await, ["a"]);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod redis_server;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -209,13 +210,17 @@ impl Stage {
 
     /// Starts a node with this number's own things.
     pub(crate) fn start_node(&self, number: usize) -> Node {
-        let journal = self.journals.as_ref().map(|folder| folder.path().join(number.to_string()).display().to_string());
-        let journal = journal.map(|path| ("ENDCAP_PURGE__JOURNAL".to_owned(), path));
+        let journal = self.journal(number).map(|path| ("ENDCAP_PURGE__JOURNAL".to_owned(), path.display().to_string()));
         let environment = self.environment.iter().cloned().chain(journal);
         let loaded = Config::from_toml("stage.toml", &self.config, environment)
             .unwrap_or_else(|problems| panic!("the configuration of this test is wrong:\n{problems}"));
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
         Node::start_with_clock(&loaded.config, clock).unwrap()
+    }
+
+    /// The file of a node's journal, where it has one.
+    pub(crate) fn journal(&self, node: usize) -> Option<PathBuf> {
+        self.journals.as_ref().map(|folder| folder.path().join(node.to_string()))
     }
 
     pub(crate) fn node(&self, node: usize) -> &Node {

@@ -4,7 +4,7 @@ import { DEAD } from "../src/lib/deadman"
 import { Outcome } from "../src/lib/deliver"
 import { bodies, everything } from "../src/lib/events"
 import { Outbox, PARCELS_MAX } from "../src/lib/outbox"
-import { ANSWER_MS, MemoryStore, Parcel, Store, TableStore } from "../src/lib/store"
+import { ANSWER_MS, MemoryStore, Parcel, Sql, Store, TableStore } from "../src/lib/store"
 
 const A = "http://a/hooks/default"
 const B = "http://b/hooks/default"
@@ -354,10 +354,95 @@ staged("two that fold at once leave one that says everything, and what came late
 
 test("the table forgets nothing that is as young as what stands for it", async () => {
   const asked: [string, unknown[]][] = []
-  await new TableStore(async (statement, values) => (asked.push([statement.replace(/\s+/g, " "), values]), { rows: [] })).fold({ id: "msg_1", target: A, body: "x" }, DEAD)
+  const sql: Sql = async (statement, values) => {
+    if (/to_regclass/.test(statement)) return { rows: [{ there: true }] }
+    asked.push([statement.replace(/\s+/g, " "), values])
+    return { rows: [] }
+  }
+  await new TableStore(sql).fold({ id: "msg_1", target: A, body: "x" }, DEAD)
   assert.match(asked[0]![0], /^insert/)
   assert.match(asked[1]![0], /^delete .* \(created_at, id\) < \(select created_at, id from endcap_outbox where id = \?\)$/)
   assert.deepEqual(asked[1]![1], [A, DEAD, "msg_1"])
+})
+
+/** A database in which somebody may make a table, or not; what it was asked is kept by its first word. */
+class Database {
+  readonly asked: string[] = []
+
+  constructor(public isThere: boolean, private readonly make: (database: Database) => void = () => {}) {}
+
+  readonly sql: Sql = async (statement) => {
+    if (/to_regclass/.test(statement)) return { rows: [{ there: this.isThere }] }
+    const verb = statement.trim().split(" ")[0] ?? ""
+    this.asked.push(verb)
+    if (verb === "create") {
+      this.make(this)
+      this.isThere = true
+    }
+    if (!this.isThere) throw new Error('relation "endcap_outbox" does not exist')
+    return { rows: [] }
+  }
+}
+const refuse = () => {
+  throw new Error("permission denied for schema public")
+}
+const PARCEL = { id: "msg_1", target: A, body: "x" }
+
+test("a table that is there is used by who may make none, and one that is not is made once", async () => {
+  const there = new Database(true, refuse)
+  const missing = new Database(false)
+  for (const { sql } of [there, missing]) {
+    const store = new TableStore(sql)
+    await Promise.all([store.put([PARCEL], 0), store.claim(A, 1, 0), store.drop(["msg_1"])])
+    await store.put([PARCEL], 0)
+  }
+  assert.deepEqual(there.asked.sort(), ["delete", "insert", "insert", "update"])
+  assert.deepEqual(missing.asked.sort(), ["create", "delete", "insert", "insert", "update"])
+})
+
+test("of two processes that make the table at once the one that fails uses it too", async () => {
+  const { sql, asked } = new Database(false, (database) => {
+    database.isThere = true
+    throw new Error('duplicate key value violates unique constraint "pg_type_typname_nsp_index"')
+  })
+  await new TableStore(sql).put([PARCEL], 0)
+  assert.deepEqual(asked, ["create", "insert"])
+})
+
+staged("what is collected while there is no table moves into it when somebody makes it, and so where it was dropped", async (stage) => {
+  const db = new Database(false, refuse)
+  const busy: Outcome = { kind: "later", why: "busy", after: 60_000 }
+  const outbox = new Outbox([A], new TableStore(db.sql), async () => busy, stage.log, () => 1, () => stage.now)
+  outbox.start()
+  const lines = () => stage.lines.splice(0).filter((line) => !line.includes("busy")).join("\n")
+  const check = async (why: RegExp) => {
+    await outbox.add(["x"])
+    await stage.pass(5_000)
+    assert.match(lines(), why)
+    db.isThere = true
+    await stage.pass(5_000)
+    assert.match(lines(), /^info endcap: the outbox table can be reached again$/)
+  }
+  await check(/^warn endcap: .* kept in memory until it can: endcap_outbox is not there and cannot be made \(see the README\): permission denied for schema public$/)
+  db.isThere = false
+  await check(/^warn endcap: .* relation "endcap_outbox" does not exist$/)
+})
+
+test("a look for the table that hangs is given up, and the next who asks looks again", async () => {
+  mock.timers.enable({ apis: ["setTimeout"] })
+  try {
+    const db = new Database(true)
+    let isHung = true
+    const store = new TableStore((...of) => (isHung ? new Promise(() => {}) : db.sql(...of)))
+    const put = assert.rejects(store.put([PARCEL], 0), /no answer within 5 s/)
+    mock.timers.tick(ANSWER_MS)
+    await put
+    isHung = false
+    await store.put([PARCEL], 0)
+    assert.deepEqual(db.asked, ["insert"])
+  } finally {
+    mock.timers.reset()
+  }
 })
 
 staged("what waits is folded once at a time", async (stage) => {

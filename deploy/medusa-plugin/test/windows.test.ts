@@ -145,6 +145,16 @@ staged("what cannot be read is said, and made good when it can", async (stage) =
   assert.deepEqual(stage.lists(), ["plist_1"])
 })
 
+staged("where the store is out of reach a process looks for itself, and tells of each date once", async (stage) => {
+  const gone = async () => Promise.reject(new Error("gone"))
+  Object.assign(stage.store, { put: gone, claim: gone, release: gone })
+  stage.dates = [["plist_1", stage.now - 3_500_000], ["plist_2", stage.now + 12_000]]
+  stage.start()
+  await stage.settle()
+  await stage.pass(60_000, 1_000)
+  assert.deepEqual([stage.lists(), stage.lines], [["plist_1", "plist_2"], []])
+})
+
 test("lists are asked for the dates since the last look and the next to come", async () => {
   const asked: unknown[][] = []
   const sql = async (statement: string, values: unknown[]) => {

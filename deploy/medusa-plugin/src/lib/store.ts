@@ -101,24 +101,49 @@ export class MemoryStore implements Store {
 /** Runs one SQL statement with `?` for its values: knex's `raw`. */
 export type Sql = (statement: string, values: unknown[]) => Promise<{ rows: Record<string, unknown>[] }>
 
+/** The table and its index, both or neither. */
+const MAKE = `
+  create table if not exists endcap_outbox (
+    id text primary key, target text not null, body text not null,
+    due_at timestamptz not null, created_at timestamptz not null default now());
+  create index if not exists endcap_outbox_due on endcap_outbox (target, due_at)`
+
 /** Keeps parcels in a table of the shop's database, for all its processes. */
 export class TableStore implements Store {
+  /** The table is there, as far as is known. */
+  #opened?: Promise<void>
+
   constructor(private readonly sql: Sql) {}
 
-  /** Makes the table where there is none. */
-  async open(): Promise<void> {
-    await this.sql(
-      `create table if not exists endcap_outbox (
-         id text primary key, target text not null, body text not null,
-         due_at timestamptz not null, created_at timestamptz not null default now())`,
-      [],
-    )
-    await this.sql("create index if not exists endcap_outbox_due on endcap_outbox (target, due_at)", [])
+  /** Whoever asks first opens the table, and after a failure the next who asks: it may be made, or made again, at any time. */
+  async #ask(statement: string, values: unknown[]): Promise<{ rows: Record<string, unknown>[] }> {
+    try {
+      await (this.#opened ??= answer(this.#open()))
+      return await this.sql(statement, values)
+    } catch (error) {
+      this.#opened = undefined
+      throw error
+    }
+  }
+
+  /** Looks first: who may not make a table may not say "if not exists" of one that is there. */
+  async #open(): Promise<void> {
+    if (await this.#isThere()) return
+    try {
+      await this.sql(MAKE, [])
+    } catch (error) {
+      // Of two processes that make it at once one fails.
+      if (!(await this.#isThere())) throw new Error(`endcap_outbox is not there and cannot be made (see the README): ${error instanceof Error ? error.message : error}`)
+    }
+  }
+
+  async #isThere(): Promise<boolean> {
+    return (await this.sql("select to_regclass('endcap_outbox') is not null as there", [])).rows[0]?.["there"] === true
   }
 
   async put(parcels: Parcel[], delayMs: number): Promise<void> {
     const row = "(?, ?, ?, now() + ? * interval '1 ms')"
-    await this.sql(
+    await this.#ask(
       `insert into endcap_outbox (id, target, body, due_at) values ${parcels.map(() => row).join(", ")}
        on conflict (id) do update set due_at = excluded.due_at`,
       parcels.flatMap((parcel) => [parcel.id, parcel.target, parcel.body, delayMs]),
@@ -126,7 +151,7 @@ export class TableStore implements Store {
   }
 
   async claim(target: string, most: number, leaseMs: number): Promise<Parcel[]> {
-    const { rows } = await this.sql(
+    const { rows } = await this.#ask(
       `update endcap_outbox set due_at = now() + ? * interval '1 ms' where id in (
          select id from endcap_outbox where target = ? and due_at <= now()
          order by due_at limit ? for update skip locked) returning id, target, body`,
@@ -138,16 +163,16 @@ export class TableStore implements Store {
   async release(id: string, delayMs: number, body?: string): Promise<void> {
     const anew = body === undefined ? "" : ", body = ?, created_at = now()"
     const values = body === undefined ? [delayMs, id] : [delayMs, body, id]
-    await this.sql(`update endcap_outbox set due_at = now() + ? * interval '1 ms'${anew} where id = ?`, values)
+    await this.#ask(`update endcap_outbox set due_at = now() + ? * interval '1 ms'${anew} where id = ?`, values)
   }
 
   async drop(ids: string[]): Promise<void> {
-    await this.sql(`delete from endcap_outbox where id in (${ids.map(() => "?").join(", ")})`, ids)
+    await this.#ask(`delete from endcap_outbox where id in (${ids.map(() => "?").join(", ")})`, ids)
   }
 
   async fold(parcel: Parcel, but: string): Promise<void> {
     await this.put([parcel], 0)
-    await this.sql(
+    await this.#ask(
       `delete from endcap_outbox where target = ? and not starts_with(id, ?)
        and (created_at, id) < (select created_at, id from endcap_outbox where id = ?)`,
       [parcel.target, but, parcel.id],
@@ -155,7 +180,7 @@ export class TableStore implements Store {
   }
 
   async count(target: string, but: string): Promise<number> {
-    const { rows } = await this.sql(
+    const { rows } = await this.#ask(
       "select count(*)::int as n from endcap_outbox where target = ? and not starts_with(id, ?)",
       [target, but],
     )
@@ -163,7 +188,7 @@ export class TableStore implements Store {
   }
 
   async aged(ms: number, but: string): Promise<{ id: string; target: string }[]> {
-    const { rows } = await this.sql("select id, target from endcap_outbox where created_at < now() - ? * interval '1 ms' and target <> ?", [ms, but])
+    const { rows } = await this.#ask("select id, target from endcap_outbox where created_at < now() - ? * interval '1 ms' and target <> ?", [ms, but])
     return rows as { id: string; target: string }[]
   }
 }

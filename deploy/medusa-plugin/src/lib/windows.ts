@@ -25,6 +25,8 @@ export class PriceClock {
   #turn?: Promise<void>
   #stopped = false
   #known = false
+  /** Up to when this process has looked. */
+  #until?: string
 
   constructor(
     private readonly store: Store,
@@ -56,17 +58,27 @@ export class PriceClock {
 
   /** One look, and how long to wait for the next. */
   async #look(): Promise<number> {
-    const from = new Date(this.now() - BACK_MS).toISOString()
-    // Where one is known it keeps its body.
-    if (!this.#known) await this.store.put([{ id: CLOCK, target: CLOCK, body: from }], 0)
-    this.#known = true
-    const [parcel] = await this.store.claim(CLOCK, 1, LEASE_MS)
-    if (!parcel) return LOOK_MS
-    const { until, lists, next = LOOK_MS } = await this.look(parcel.body)
+    const from = await this.#from()
+    if (from === undefined) return LOOK_MS
+    const { until, lists, next = LOOK_MS } = await this.look(from)
     if (lists.length > 0) await this.tell(passed(lists))
     // Only when that is kept: who dies before it leaves the same look to another.
-    await this.store.release(parcel.id, 0, until)
+    this.#until = until
+    await this.store.release(CLOCK, 0, until).catch(() => undefined)
     return Math.min(LOOK_MS, next)
+  }
+
+  /** From when on to look; nothing while another process does. Where the store is out of reach each looks for itself. */
+  async #from(): Promise<string | undefined> {
+    const back = new Date(this.now() - BACK_MS).toISOString()
+    try {
+      // Where one is known it keeps its body.
+      if (!this.#known) await this.store.put([{ id: CLOCK, target: CLOCK, body: back }], 0)
+      this.#known = true
+      return (await this.store.claim(CLOCK, 1, LEASE_MS))[0]?.body
+    } catch {
+      return this.#until ?? back
+    }
   }
 }
 

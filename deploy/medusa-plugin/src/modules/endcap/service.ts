@@ -8,7 +8,7 @@ import { Log, Outbox } from "../../lib/outbox"
 import { Reporter, Status } from "../../lib/reporter"
 import { resolve } from "../../lib/resolve"
 import { Row, rules, Tables } from "../../lib/rules"
-import { MemoryStore, Sql, Store, TableStore } from "../../lib/store"
+import { MemoryStore, Sql, TableStore } from "../../lib/store"
 import { lookAtLists, PriceClock } from "../../lib/windows"
 import { Written } from "../../lib/admin"
 
@@ -62,7 +62,7 @@ export default class EndcapService {
     const { container } = require("@medusajs/framework") as { container: Container }
     const log = container.resolve("logger") as Log
     try {
-      const { reporter, clock, foresight, look } = await build(this.#options, container, log)
+      const { reporter, clock, foresight, look } = build(this.#options, container, log)
       this.#reporter = reporter
       this.#clock = clock
       this.#foresight = foresight
@@ -84,11 +84,11 @@ export default class EndcapService {
   }
 }
 
-async function build(options: Options, container: Container, log: Log): Promise<{ reporter: Reporter; clock: PriceClock; foresight: Foresight; look: Look }> {
+function build(options: Options, container: Container, log: Log): { reporter: Reporter; clock: PriceClock; foresight: Foresight; look: Look } {
   const { targets, key, sends, tells, stockInLists, outbox } = settings(options, process.env)
   const knex = container.resolve("__pg_connection__") as { raw: Sql }
   const sql: Sql = (statement, values) => knex.raw(statement, values)
-  const kept = await store(outbox, sql, log)
+  const kept = outbox === "memory" ? new MemoryStore() : new TableStore(sql)
   const keeper = new Outbox(targets, kept, (parcel) => deliver(parcel.target, key, parcel.id, parcel.body), log)
   keeper.start()
   const table = async ({ table, id, select }: Tables, ids: string[], most: number) =>
@@ -106,16 +106,4 @@ async function build(options: Options, container: Container, log: Log): Promise<
   )
   const clock = new PriceClock(kept, (from) => lookAtLists(sql, from), (events) => reporter.tell(events), complain)
   return { reporter, clock, foresight, look }
-}
-
-async function store(kind: "table" | "memory", sql: Sql, log: Log): Promise<Store> {
-  if (kind === "memory") return new MemoryStore()
-  const table = new TableStore(sql)
-  try {
-    await table.open()
-    return table
-  } catch (error) {
-    log.warn(`endcap: the table endcap_outbox cannot be made, so what is not delivered is lost with this process (see the README): ${error instanceof Error ? error.message : error}`)
-    return new MemoryStore()
-  }
 }

@@ -5,6 +5,8 @@ import { mock, test } from "node:test"
 import { WIDER_MAX } from "../src/lib/content"
 import { BODY_BYTES_MAX, Event, EVERYTHING } from "../src/lib/events"
 import { report } from "../src/lib/middleware"
+import { DEAD } from "../src/lib/deadman"
+import { Outcome } from "../src/lib/deliver"
 import { Outbox } from "../src/lib/outbox"
 import { EVENTS_MAX, FLUSHES_MAX, Reporter, Shop, WINDOW_MS } from "../src/lib/reporter"
 import { Row } from "../src/lib/rules"
@@ -13,13 +15,13 @@ import { MemoryStore } from "../src/lib/store"
 const ROW = "01M7YJZFXB9RMGWYXB54YHDJW1"
 
 /** A reporter whose deliveries are all taken, under a clock that stands still. */
-function stage(shop: Partial<Shop> = {}) {
+function stage(shop: Partial<Shop> = {}, send = async (): Promise<Outcome> => ({ kind: "taken" })) {
   mock.timers.enable({ apis: ["setTimeout", "setInterval"] })
   const sent: unknown[] = []
   const lines: string[] = []
   const log = { info: () => {}, warn: (text: string) => void lines.push(text), error: () => {} }
   const store = new MemoryStore()
-  const outbox = new Outbox(["http://a"], store, async (parcel) => (sent.push(JSON.parse(parcel.body).events), { kind: "taken" }), log)
+  const outbox = new Outbox(["http://a"], store, async (parcel) => (sent.push(JSON.parse(parcel.body).events), send()), log)
   const complaints: string[] = []
   const plain: Shop = {
     sends: (name) => !/^(cart|order)\./.test(name),
@@ -119,7 +121,7 @@ staged("a burst up to its bound is told in full, in deliveries of bounded size",
 })
 
 /** A reporter whose lookups wait to be let go, and how many are under way at most. */
-function held() {
+function held(send?: () => Promise<Outcome>) {
   const asked: { events: Event[]; go: () => void }[] = []
   let [under, most] = [0, 0]
   const resolve = async (events: Event[]) => {
@@ -128,7 +130,7 @@ function held() {
     under--
     return events
   }
-  return { ...stage({ resolve }), asked, most: () => most }
+  return { ...stage({ resolve }, send), asked, most: () => most }
 }
 
 staged("events that come for seconds are looked up a few moments at a time, and what comes meanwhile goes with the next", async () => {
@@ -207,6 +209,26 @@ staged("a shop that stops waits for the flush under way, and for what was collec
   asked.shift()!.go()
   await stopped
   assert.deepEqual([sent.length, await store.count("http://a", "-")], [3, 0])
+})
+
+staged("what comes when the shop has stopped is kept as it is, at once, and nothing else stays behind", async () => {
+  let answer = () => {}
+  const { reporter, sent, settle, asked, store } = held(() => new Promise((done) => (answer = () => done({ kind: "taken" }))))
+  const kept = async (but: string) => [asked.length, sent.length, await store.count("http://a", but)]
+  reporter.event("region.updated", { id: "reg_1" })
+  await settle(WINDOW_MS)
+  asked.shift()!.go()
+  await settle()
+  const stopped = reporter.stop()
+  await settle()
+  reporter.event("product.updated", { id: "prod_1" })
+  await settle(1)
+  assert.deepEqual(await kept(DEAD), [0, 1, 2], "a delivery is under way")
+  answer()
+  await stopped
+  reporter.event("product.updated", { id: "prod_2" })
+  await settle(1)
+  assert.deepEqual(await kept("-"), [0, 1, 2])
 })
 
 staged("while there is work in hand a dead man's parcel lies ready", async () => {

@@ -38,6 +38,8 @@ export class Reporter {
   /** Under way. */
   #flushing = 0
   readonly #flushes = new Set<Promise<void>>()
+  /** Stopped: what still comes is kept at once, and as it is. */
+  #isOver = false
 
   constructor(private readonly shop: Shop, private readonly outbox: Outbox) {}
 
@@ -66,6 +68,7 @@ export class Reporter {
 
   /** Tells of events that were collected elsewhere. Resolves when what is to be said of them is kept. */
   async tell(events: Event[]): Promise<void> {
+    if (this.#isOver) return this.outbox.add(bodies(events))
     const seen = await this.#ask(this.shop.resolve(events), events)
     await this.#ask(this.shop.clear(events), undefined).catch((error) =>
       this.shop.complain(`Medusa's own cache could not be told, so what it keeps may be old, and endcap fetches that: ${error instanceof Error ? error.message : error}`),
@@ -80,11 +83,18 @@ export class Reporter {
 
   /** Keeps what was collected, for at most as long as the shop is willing to wait. */
   async stop(): Promise<void> {
+    await this.#settle()
+    this.#isOver = true
+    await this.outbox.stop()
+    // What came meanwhile.
+    await this.#settle()
+  }
+
+  async #settle(): Promise<void> {
     while (this.#window !== undefined || this.#flushes.size > 0) {
       if (this.#window !== undefined) this.#flush()
       await Promise.all(this.#flushes)
     }
-    await this.outbox.stop()
   }
 
   #finished(written: Written): void {
@@ -103,8 +113,9 @@ export class Reporter {
       this.shop.log.warn(`endcap: more than ${EVENTS_MAX} changes in one moment; its cache is emptied instead of being told each`)
     }
     if (this.#set.size === 0 || this.#window !== undefined || this.#flushing >= FLUSHES_MAX) return
-    this.outbox.deadMan.take()
-    this.#window = setTimeout(() => this.#flush(), WINDOW_MS)
+    // Afterwards what comes is kept as soon as a parcel that vouches for it would be.
+    if (!this.#isOver) this.outbox.deadMan.take()
+    this.#window = setTimeout(() => this.#flush(), this.#isOver ? 0 : WINDOW_MS)
   }
 
   #flush(): void {
@@ -120,7 +131,7 @@ export class Reporter {
     while (this.#set.size > 0 && this.#window === undefined) await this.#tellSafely(this.#set.take())
     // In the same step as the last look, so that nothing comes in between.
     this.#flushing -= 1
-    this.outbox.deadMan.give()
+    if (!this.#isOver) this.outbox.deadMan.give()
   }
 
   async #tellSafely(events: Event[]): Promise<void> {

@@ -26,12 +26,12 @@ export default class EndcapService {
   #clock?: PriceClock
   #foresight?: Foresight
   #look?: Look
-  #bus?: { removeInterceptor?(interceptor: unknown): void }
   readonly #intercept = ({ name, data, metadata }: Released) => this.#reporter?.event(name, data, metadata?.eventGroupId)
 
   readonly __hooks = {
     onApplicationStart: () => this.#start(),
-    onApplicationPrepareShutdown: () => this.#stop(),
+    // Not before: while it prepares, Medusa waits for jobs that run, and these release events.
+    onApplicationShutdown: () => this.#stop(),
   }
 
   readonly #options: Options
@@ -67,20 +67,18 @@ export default class EndcapService {
       this.#clock = clock
       this.#foresight = foresight
       this.#look = look
-      this.#bus = container.resolve("event_bus")
-      // Called when a workflow has committed, in the process that did, before any queue; subscribers come later.
-      ;(this.#bus as any).addInterceptor(this.#intercept)
+      // Called when a workflow has committed, in the process that did, before any queue; subscribers come later. All up to here
+      // is one step, so that nothing is released before: workers start beside this.
+      container.resolve("event_bus").addInterceptor(this.#intercept)
       clock.start()
     } catch (error) {
       log.error(`endcap: the plugin is off, and caches learn of changes by age alone: ${error instanceof Error ? error.message : error}`)
     }
   }
 
+  /** What is released later is heard all the same, and kept for the next process. */
   async #stop(): Promise<void> {
-    this.#bus?.removeInterceptor?.(this.#intercept)
-    await this.#clock?.stop()
-    await this.#reporter?.stop()
-    this.#reporter = undefined
+    await Promise.all([this.#clock?.stop(), this.#reporter?.stop()])
   }
 }
 

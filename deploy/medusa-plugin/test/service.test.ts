@@ -1,0 +1,86 @@
+import assert from "node:assert/strict"
+import Module from "node:module"
+import { mock, test } from "node:test"
+import { WINDOW_MS } from "../src/lib/reporter"
+import EndcapService from "../src/modules/endcap/service"
+
+/** What stands for the shop: its database, the bus that releases events, and endcap, which takes all. */
+class Shop {
+  readonly lines: string[] = []
+  /** Bodies that were kept, and that were sent. */
+  readonly kept: string[] = []
+  readonly sent: string[] = []
+  readonly #interceptors = new Set<(message: object) => void>()
+  readonly service = new EndcapService({}, { url: "http://endcap", secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" })
+
+  constructor(hangs = false) {
+    const line = (text: string) => void this.lines.push(text)
+    const raw = async (statement: string, values: string[]) => {
+      if (hangs) await new Promise(() => {})
+      if (/to_regclass/.test(statement)) return { rows: [{ there: true }] }
+      if (/^insert/.test(statement)) this.kept.push(...values.filter((_, at) => at % 4 === 2))
+      return { rows: [] }
+    }
+    const parts: Record<string, unknown> = {
+      logger: { info: line, warn: line, error: line },
+      __pg_connection__: { raw },
+      event_bus: {
+        addInterceptor: (one: (message: object) => void) => this.#interceptors.add(one),
+        removeInterceptor: (one: (message: object) => void) => this.#interceptors.delete(one),
+      },
+    }
+    const load = (Module as any)._load
+    mock.method(Module as any, "_load", (name: string, ...more: unknown[]) => (name === "@medusajs/framework" ? { container: { resolve: (part: string) => parts[part] } } : load(name, ...more)))
+    mock.method(globalThis, "fetch", async (_: string, { body }: { body: string }) => (this.sent.push(body), new Response('{"purged":1}')))
+    mock.timers.enable({ apis: ["setTimeout", "setInterval"] })
+  }
+
+  release(id: string): void {
+    for (const one of this.#interceptors) one({ name: "product-tag.updated", data: { id } })
+  }
+
+  /** As Medusa does it: a module that has no hook is not asked. */
+  async hook(name: string): Promise<void> {
+    await (this.service.__hooks as Record<string, (() => Promise<void>) | undefined>)[name]?.()
+  }
+
+  async settle(ms = 0): Promise<void> {
+    mock.timers.tick(ms)
+    for (let at = 0; at < 50; at++) await new Promise((done) => setImmediate(done))
+  }
+}
+
+function staged(name: string, run: (shop: Shop) => Promise<void>, shop = () => new Shop()): void {
+  test(name, async () => {
+    try {
+      await run(shop())
+    } finally {
+      mock.timers.reset()
+      mock.restoreAll()
+    }
+  })
+}
+
+staged("events are heard from the first step of the start on, whatever the database does", async (shop) => {
+  void shop.hook("onApplicationStart")
+  shop.release("ptag_1")
+  await shop.settle(WINDOW_MS)
+  assert.match(shop.sent.join(), /ptag_1/)
+}, () => new Shop(true))
+
+staged("events that jobs release while the shop prepares to stop are told, and later ones kept for the next process", async (shop) => {
+  await shop.hook("onApplicationStart")
+  await shop.settle()
+  await shop.hook("onApplicationPrepareShutdown")
+  shop.release("ptag_1")
+  await shop.settle(WINDOW_MS)
+  assert.match(shop.sent.join(), /ptag_1/)
+  shop.release("ptag_2")
+  await shop.hook("onApplicationShutdown")
+  assert.match(shop.sent.join(), /ptag_2/)
+  shop.release("ptag_3")
+  await shop.settle(1)
+  assert.doesNotMatch(shop.sent.join(), /ptag_3/)
+  assert.match(shop.kept.join(), /ptag_3/)
+  assert.deepEqual(shop.lines, [])
+})

@@ -22,7 +22,7 @@ export class DeadMan {
   /** What is to be done next, the last word on it. */
   #wish?: "arm" | "disarm"
   #busy?: Promise<void>
-  /** What this process has in hand: requests, what was collected, what it keeps in memory alone. */
+  /** What this process has in hand: requests, staged events, what was collected, what it keeps in memory alone. */
   #hands = 0
   #alive?: NodeJS.Timeout
   #quiet?: NodeJS.Timeout
@@ -32,10 +32,6 @@ export class DeadMan {
     private readonly store: Store,
     private readonly lost: (error: unknown) => void,
   ) {}
-
-  get isIdle(): boolean {
-    return this.#hands === 0
-  }
 
   /** Something is in hand from now on. */
   take(): void {

@@ -34,6 +34,8 @@ export const FLUSHES_MAX = 4
 /** Collects events and finished requests, resolves them, and gives them to the outbox. Never fails, never waits. */
 export class Reporter {
   readonly #set = new EventSet()
+  /** Admin requests that have not ended. */
+  #requests = 0
   #window?: NodeJS.Timeout
   /** Under way. */
   #flushing = 0
@@ -56,14 +58,22 @@ export class Reporter {
 
   /** An admin request begins that may write. Call what is returned when it has ended. */
   begins(): (written?: Written) => void {
-    this.outbox.deadMan.take()
+    const over = this.inHand()
+    this.#requests += 1
     let ended = false
     return (written) => {
       if (ended) return
       ended = true
+      this.#requests -= 1
       if (written) this.#finished(written)
-      this.outbox.deadMan.give()
+      over()
     }
+  }
+
+  /** Something may be committed that is not told yet: a parcel vouches for it until what is returned is called, once. */
+  inHand(): () => void {
+    this.outbox.deadMan.take()
+    return () => this.outbox.deadMan.give()
   }
 
   /** Tells of events that were collected elsewhere. Resolves when what is to be said of them is kept. */
@@ -78,7 +88,8 @@ export class Reporter {
 
   async status(): Promise<Status> {
     const targets = await this.outbox.status()
-    return { idle: this.outbox.deadMan.isIdle && targets.every((target) => target.pending === 0), targets }
+    const isCollecting = this.#requests > 0 || this.#window !== undefined || this.#flushing > 0
+    return { idle: !isCollecting && targets.every((target) => target.pending === 0), targets }
   }
 
   /** Keeps what was collected, for at most as long as the shop is willing to wait. */

@@ -8,6 +8,7 @@ import { Log, Outbox } from "../../lib/outbox"
 import { Reporter, Status } from "../../lib/reporter"
 import { resolve } from "../../lib/resolve"
 import { Row, rules, Tables } from "../../lib/rules"
+import { Bus, watchGroups } from "../../lib/staged"
 import { MemoryStore, Sql, TableStore } from "../../lib/store"
 import { lookAtLists, PriceClock } from "../../lib/windows"
 import { Written } from "../../lib/admin"
@@ -62,14 +63,16 @@ export default class EndcapService {
     const { container } = require("@medusajs/framework") as { container: Container }
     const log = container.resolve("logger") as Log
     try {
-      const { reporter, clock, foresight, look } = build(this.#options, container, log)
+      const { reporter, clock, foresight, look, sends } = build(this.#options, container, log)
       this.#reporter = reporter
       this.#clock = clock
       this.#foresight = foresight
       this.#look = look
+      const bus = container.resolve("event_bus") as Bus
       // Called when a workflow has committed, in the process that did, before any queue; subscribers come later. All up to here
       // is one step, so that nothing is released before: workers start beside this.
-      container.resolve("event_bus").addInterceptor(this.#intercept)
+      bus.addInterceptor(this.#intercept)
+      watchGroups(bus, sends, () => reporter.inHand())
       clock.start()
     } catch (error) {
       log.error(`endcap: the plugin is off, and caches learn of changes by age alone: ${error instanceof Error ? error.message : error}`)
@@ -82,7 +85,7 @@ export default class EndcapService {
   }
 }
 
-function build(options: Options, container: Container, log: Log): { reporter: Reporter; clock: PriceClock; foresight: Foresight; look: Look } {
+function build(options: Options, container: Container, log: Log): { reporter: Reporter; clock: PriceClock; foresight: Foresight; look: Look; sends: (name: string) => boolean } {
   const { targets, key, sends, tells, stockInLists, outbox } = settings(options, process.env)
   const knex = container.resolve("__pg_connection__") as { raw: Sql }
   const sql: Sql = (statement, values) => knex.raw(statement, values)
@@ -103,5 +106,5 @@ function build(options: Options, container: Container, log: Log): { reporter: Re
     keeper,
   )
   const clock = new PriceClock(kept, (from) => lookAtLists(sql, from), (events) => reporter.tell(events), complain)
-  return { reporter, clock, foresight, look }
+  return { reporter, clock, foresight, look, sends }
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
-import { adminEvents, IDS_MAX } from "../src/lib/admin"
+import { adminEvents, IDS_MAX, route } from "../src/lib/admin"
 import { bodies, Event, halves } from "../src/lib/events"
 import { settings } from "../src/lib/options"
 import { secretKey, signed } from "../src/lib/sign"
@@ -74,6 +74,22 @@ test("a finished request is told by its route, the ids of its path, and each id 
     silent(route, { ...base, named: `img_${OTHER}` }),
   ])
   check("DELETE", "/admin/uploads/x", undefined, [silent("DELETE:/admin/uploads/x", {})])
+})
+
+test("an id that somebody gave is told like one that Medusa made, by a known prefix", () => {
+  const told = (method: string, path: string, body?: unknown) => adminEvents({ method, path, body, status: 200 })
+  const category = { id: "pcat_shirts", pcat: "pcat_shirts" }
+  assert.deepEqual(told("POST", "/admin/product-categories/pcat_shirts/products", { add: ["prod_mug", "a mug"] }), [
+    silent("POST:/admin/product-categories/:id/products", { ...category, named: "prod_mug" }),
+  ])
+  assert.deepEqual(told("POST", "/admin/price-lists/plist_summer?fields=id", { status: "active" }), [
+    silent("POST:/admin/price-lists/:id", { id: "plist_summer", plist: "plist_summer" }),
+  ])
+  assert.deepEqual(told("POST", "/admin/product-categories/pcat_h%C3%BCte/products")?.[0]?.data, { id: "pcat_hüte", pcat: "pcat_hüte" })
+  const [order, batch] = [`/admin/orders/order_${ROW}`, "/admin/products/batch"]
+  assert.deepEqual([order, batch, "/admin/erp/shop_1/x%", "/admin/x/prod_"].map((path) => route({ method: "PUT", path })), [
+    "PUT:/admin/orders/:id", "PUT:/admin/products/batch", "PUT:/admin/erp/shop_1/x%", "PUT:/admin/x/prod_",
+  ])
 })
 
 /** What a request that failed says. */
@@ -185,7 +201,7 @@ test("endcap's preset purges something by each of these names, and needs nothing
   const kinds = "prod variant opt optval img pcol pcat ptag ptyp price plist prpref txr txreg iitem ilev resitem trans rr".split(" ").map((kind) => ["x", kind])
   const places = [["sales-channels", "sc"], ["api-keys", "apk"], ["regions", "reg"], ["stock-locations", "sloc"], ["stores", "store"]]
   const made = "products product-categories collections product-tags product-types product-options regions return-reasons price-preferences tax-rates tax-regions"
-  const changed = [...kinds, ...places].map(([resource, kind]) => told(`/admin/${resource}/${kind}_${ROW}`).slice(2))
+  const changed = [...kinds, ...places].flatMap(([resource, kind]) => [ROW, "given"].map((id) => told(`/admin/${resource}/${kind}_${id}`).slice(2)))
   for (const events of [...changed, ...made.split(" ").map((resource) => told(`/admin/${resource}`))]) {
     assert.equal(events.length, 1)
     const [{ type, data }] = events as [Event]

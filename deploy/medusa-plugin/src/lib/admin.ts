@@ -90,8 +90,16 @@ const MADE_WIDELY = new Map([
   ["tax-regions", any("tax.tax-region.created")],
 ])
 
-/** The segments of a request's path, without its query. */
-const split = (path: string): string[] => (path.split("?")[0] ?? "").split("/").filter((segment) => segment !== "")
+/** The segments of a request's path, without its query, as its handler has them. */
+const split = (path: string): string[] => (path.split("?")[0] ?? "").split("/").filter((segment) => segment !== "").map(decoded)
+
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment)
+  } catch {
+    return segment
+  }
+}
 
 /** What a request is called: `POST:/admin/price-lists/:id`. */
 export function route({ method, path }: Pick<Written, "method" | "path">): string {

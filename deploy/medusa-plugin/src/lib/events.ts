@@ -19,8 +19,15 @@ export const everything = (): string => write([EVERYTHING])
 /** Largest body of a delivery, in bytes; endcap takes 256 KiB unless told otherwise. */
 export const BODY_BYTES_MAX = 128 * 1024
 
-/** An id as Medusa makes them: prefix, underscore, 26 characters of a ULID. */
-export const ID = /^([a-z]+)_[0-9A-HJKMNP-TV-Z]{26}$/
+/** Prefixes of ids that public answers show, or that a change of what they show is told by. */
+const KINDS =
+  "prod|variant|opt|optval|img|pcol|pcat|ptag|ptyp|pset|price|plist|prpref|reg|rr|sc|apk|iitem|ilev|resitem|sloc|store|txr|txreg|trans"
+
+/**
+ * An id: a prefix, an underscore, and 26 characters of a ULID, as Medusa makes them. Who makes a row may give it an id of his own,
+ * as seeds and imports do: behind a known prefix anything is one, as it is for endcap.
+ */
+export const ID = new RegExp(`^([a-z]+)_(?:[0-9A-HJKMNP-TV-Z]{26}|(?<=^(?:${KINDS})_)\\S{1,250})$`)
 
 /** Events without those said twice, in order. */
 export class EventSet {

@@ -1,7 +1,7 @@
 import { Row } from "./rules"
 
 /** What a request is about to delete for good, so that its event finds no row: API keys. */
-const DELETES = /^\/admin\/api-keys\/(apk_[0-9A-Z]{26})\/?(\?|$)/
+const DELETES = /^\/admin\/api-keys\/(apk_[^/?]+)\/?(\?|$)/
 /** Rows that are remembered; older ones are forgotten, and what is about them purges more than it must. */
 const ROWS_MAX = 100
 

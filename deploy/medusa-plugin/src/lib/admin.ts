@@ -9,6 +9,9 @@ export const IDS_MAX = 5_000
 /** What no public answer shows: a request that changes that alone says nothing. */
 const UNSEEN = new Map([["POST:/admin/price-lists/:id", new Set(["title", "description"])]])
 
+/** Requests that change what their bodies name, and emit nothing of it. Of others the path says enough. */
+const NAMING = new Set(["POST:/admin/product-categories/:id/products", "POST:/admin/products/:id/images/:id/variants/batch"])
+
 /** A product may be in other lists than before. */
 const PRODUCT = new Map([["prod", "endcap.product-listing"]])
 /**
@@ -110,21 +113,22 @@ export function route({ method, path }: Pick<Written, "method" | "path">): strin
  * What a finished admin request says by itself, whether it emitted an event or not.
  *
  * `POST /admin/price-lists/plist_1` becomes the event `POST:/admin/price-lists/:id` with the data `{id: "plist_1",
- * plist: "plist_1"}`: the first id of the path, each id by its prefix; and once more for each id that the body names,
- * as `named`. One that failed says more, see `failed`. Who listens to endcap's events is told of none of these. Returns
- * nothing where there is nothing to tell, and `undefined` where there are too many ids.
+ * plist: "plist_1"}`: the first id of the path, each id by its prefix; and where bodies count, once for each id that
+ * the body names, as `named`. One that failed says more, see `failed`. Who listens to endcap's events is told of none of
+ * these. Returns nothing where there is nothing to tell, and `undefined` where there are too many ids.
  */
 export function adminEvents(written: Written): Event[] | undefined {
-  const segments = split(written.path)
+  const [name, segments] = [route(written), split(written.path)]
   const inPath = segments.filter((segment) => ID.test(segment))
+  const hasFailed = written.status >= 400
   const named = new Set<string>()
-  if (!collect(written.body, named, 0)) return undefined
+  if ((hasFailed || NAMING.has(name)) && !collect(written.body, named, 0)) return undefined
   const fields = typeof written.body === "object" && written.body !== null ? Object.keys(written.body) : []
-  const unseen = UNSEEN.get(route(written))
+  const unseen = UNSEEN.get(name)
   const isUnseen = unseen !== undefined && fields.length > 0 && fields.every((field) => unseen.has(field))
-  const told = isUnseen ? [] : ended(route(written), inPath, named)
-  if (written.status < 400) return told
-  const request = { route: route(written), segments, inPath, touched: [...new Set([...inPath, ...named])] }
+  const told = isUnseen ? [] : ended(name, inPath, named)
+  if (!hasFailed) return told
+  const request = { route: name, segments, inPath, touched: [...new Set([...inPath, ...named])] }
   const events = REFUSED.has(written.status) ? refused(request, written.status) : [...(request.touched.length > 0 ? told : []), ...failed(request)]
   return events.map((event) => ({ ...event, isGuess: true }))
 }
@@ -135,8 +139,10 @@ function ended(route: string, inPath: string[], named: Set<string>): Event[] {
     base["id"] ??= id
     base[prefix(id)] ??= id
   }
-  if (named.size === 0) return [{ type: route, data: base, notice: null }]
-  return [...named].map((id) => ({ type: route, data: { ...base, named: id }, notice: null }))
+  if (!NAMING.has(route)) return [{ type: route, data: base, notice: null }]
+  // Where it names nothing its place stands for that: what lacks a name cannot be told, and would empty the cache.
+  const names = named.size > 0 ? [...named] : inPath.slice(-1)
+  return names.map((id) => ({ type: route, data: { ...base, named: id }, notice: null }))
 }
 
 /** A request that failed, and the ids that it names. */

@@ -79,10 +79,10 @@ test("an endcap that knows less than the plugin says so, and a project's own eve
   assert.deepEqual((await answered(202, {}, unknown("erp.synced")))[0], { kind: "taken" })
 })
 
-test("an event without an id is said, whether the rest was taken or not", async () => {
+test("an event without an id is not taken for told, whether the rest of its delivery was or not", async () => {
   const text = JSON.stringify({ purged: 1, incomplete: [{ event: "product.updated", lacking: "id" }, { event: "product.updated", lacking: "id" }] })
   const why = "cannot tell what was changed by product.updated (no id)"
-  assert.deepEqual((await answered(200, {}, text))[0], { kind: "taken", but: `${why}: answers that show it stay until they are old` })
+  assert.deepEqual((await answered(200, {}, text))[0], { kind: "unknown", why })
   assert.deepEqual((await answered(400, {}, text))[0], { kind: "refused", why })
   assert.deepEqual((await answered(200, {}, '{"purged":0,"incomplete":[]}'))[0], { kind: "taken" })
 })

@@ -117,13 +117,6 @@ staged("an hour without endcap is tried through at half a minute each, said once
   assert.deepEqual(await stage.pending(), [0])
 })
 
-staged("what endcap could not make out of a delivery is said, and nothing is sent again", async (stage) => {
-  await stage.outbox.add(["x"])
-  await stage.answer({ kind: "taken", but: "cannot tell" })
-  assert.deepEqual(await stage.pending(), [0])
-  assert.deepEqual(stage.lines, [`warn endcap: ${A} cannot tell`])
-})
-
 staged("endcap is believed when it says when to come again", async (stage) => {
   await stage.outbox.add(["x"])
   await stage.answer({ kind: "later", why: "busy", after: 7_000 })

@@ -2,9 +2,9 @@ import { signed } from "./sign"
 
 /** What became of one attempt. */
 export type Outcome =
-  /** endcap has it: in its log, or safe in its journal. `but` is what it could not make out of it. */
-  | { kind: "taken"; but?: string }
-  /** endcap has it, and knows what some of it is called as little as an older one does. */
+  /** endcap has it: in its log, or safe in its journal. */
+  | { kind: "taken" }
+  /** endcap has it, and could not make out all of it: it knows no such name, as an older one, or was told no id. */
   | { kind: "unknown"; why: string }
   /** Too large as it is. */
   | { kind: "large" }
@@ -42,7 +42,7 @@ export async function deliver(target: string, key: Buffer, id: string, body: str
   if (answer.purged !== undefined && status < 300) {
     const strange = answer.unknown.filter((name) => name.startsWith("endcap."))
     if (strange.length > 0) return { kind: "unknown", why: `does not know ${some(strange)}: has it preset = "medusa", and is it as new as this plugin?` }
-    return { kind: "taken", ...(vague ? { but: `${vague}: answers that show it stay until they are old` } : {}) }
+    return vague ? { kind: "unknown", why: vague } : { kind: "taken" }
   }
   switch (status) {
     case 400:

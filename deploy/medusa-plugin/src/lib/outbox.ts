@@ -344,7 +344,6 @@ export class Outbox {
       target.taken += 1
       // What stands in for what was refused is always taken.
       if (target.refusal && parcel.body !== everything()) target.refusal.isOver = true
-      if (outcome.but) this.log.warn(`endcap: ${target.url} ${outcome.but}`)
     }
     const instead = this.#instead(target, parcel, outcome).map((body) => fresh(target.url, body))
     await this.#keep(instead, 0)

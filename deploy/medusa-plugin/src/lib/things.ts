@@ -22,7 +22,7 @@ export function odd(name: string, data: unknown): string | undefined {
   if (typeof data === "string" && !ID.test(data)) return `${name} carries a bare text, which is taken for the id of what changed; { id } would be certain`
   const found = things(data)
   if (found.length === 0 || found.some((thing) => Object.keys(thing).length > 0)) return undefined
-  return `${name} does not say what it is about, so only what its rule says without an id is purged: emit it with { id }`
+  return `${name} does not say what it is about, so the cache is emptied where its rule needs an id: emit it with { id }`
 }
 
 /** The id of a thing alone: its own, or that of what the event is named after, as in `order.return_requested`. */

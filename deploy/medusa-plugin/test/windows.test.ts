@@ -1,8 +1,8 @@
 import assert from "node:assert/strict"
 import { mock, test } from "node:test"
 import { Event } from "../src/lib/events"
-import { MemoryStore } from "../src/lib/store"
-import { LISTS_MAX, lookAtLists, Looked, PriceClock } from "../src/lib/windows"
+import { ANSWER_MS, MemoryStore } from "../src/lib/store"
+import { CLOCK, LISTS_MAX, lookAtLists, Looked, PriceClock } from "../src/lib/windows"
 
 const DAY_MS = 86_400_000
 
@@ -12,6 +12,7 @@ class Stage {
   dates: [string, number][] = []
   looks = 0
   isBroken = false
+  hangs = false
   readonly told: Event[] = []
   readonly lines: string[] = []
   readonly store = new MemoryStore(() => this.now)
@@ -30,6 +31,7 @@ class Stage {
 
   async #look(from: string): Promise<Looked> {
     this.looks += 1
+    if (this.hangs) await new Promise(() => {})
     if (this.isBroken) throw new Error("no database")
     const since = Date.parse(from)
     const next = Math.min(...this.dates.map(([, at]) => at).filter((at) => at > this.now)) - this.now
@@ -153,6 +155,37 @@ staged("where the store is out of reach a process looks for itself, and tells of
   await stage.settle()
   await stage.pass(60_000, 1_000)
   assert.deepEqual([stage.lists(), stage.lines], [["plist_1", "plist_2"], []])
+})
+
+staged("where somebody empties the table the look begins anew, from where it was", async (stage) => {
+  stage.dates = [["plist_1", stage.now + 4_000], ["plist_2", stage.now + 12_000]]
+  stage.start()
+  await stage.settle()
+  await stage.pass(10_000, 1_000)
+  assert.deepEqual(stage.lists(), ["plist_1"])
+  await stage.store.drop([CLOCK])
+  await stage.pass(60_000, 1_000)
+  assert.deepEqual(stage.lists(), ["plist_2"])
+})
+
+staged("a database that does not answer holds up no look for long, and nobody who stops", async (stage) => {
+  const hang = () => new Promise<never>(() => {})
+  const { claim } = stage.store
+  stage.dates = [["plist_1", stage.now + 10_000]]
+  stage.store.claim = hang
+  const clock = stage.start()
+  await stage.settle()
+  await stage.pass(20_000, 1_000)
+  assert.deepEqual(stage.lists(), ["plist_1"])
+  stage.store.claim = claim
+  stage.hangs = true
+  await stage.pass(10_000, 1_000)
+  let isOver = false
+  const stopped = clock.stop().then(() => (isOver = true))
+  await stage.pass(2 * ANSWER_MS, 1_000)
+  assert.equal(isOver, true)
+  await stopped
+  assert.match(stage.lines.join(), /dates of price lists cannot be read.*no answer within 5 s/)
 })
 
 test("lists are asked for the dates since the last look and the next to come", async () => {

@@ -22,7 +22,7 @@ export interface Store {
   aged(ms: number, but: string): Promise<{ id: string; target: string }[]>
 }
 
-/** A store may take this long for anything; what it does later does no harm, for each parcel has one id. */
+/** A store, and what else is asked of the database, may take this long for anything; what it does later does no harm, for each parcel has one id. */
 export const ANSWER_MS = 5_000
 
 /** The same store, whose every answer is an error once it is late. */
@@ -38,7 +38,8 @@ export function inTime(store: Store): Store {
   }
 }
 
-async function answer<T>(late: Promise<T>): Promise<T> {
+/** The same answer, or an error once it is late. */
+export async function answer<T>(late: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const over = new Promise<never>((_, fail) => {
     timer = setTimeout(() => fail(new Error(`no answer within ${ANSWER_MS / 1000} s`)), ANSWER_MS)

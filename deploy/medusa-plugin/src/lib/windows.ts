@@ -1,5 +1,5 @@
 import { Event } from "./events"
-import { Sql, Store } from "./store"
+import { answer, inTime, Sql, Store } from "./store"
 
 /** How often dates are looked at; one that is known to come sooner is looked at when it comes. */
 const LOOK_MS = 5_000
@@ -27,15 +27,20 @@ export class PriceClock {
   #known = false
   /** Up to when this process has looked. */
   #until?: string
+  /** Looks in a row that were another's, or nobody's. */
+  #misses = 0
+  readonly #store: Store
 
   constructor(
-    private readonly store: Store,
+    store: Store,
     private readonly look: (from: string) => Promise<Looked>,
     /** Resolves when what is told is kept. */
     private readonly tell: (events: Event[]) => Promise<void>,
     private readonly complain: (text: string) => void,
     private readonly now: () => number = Date.now,
-  ) {}
+  ) {
+    this.#store = inTime(store)
+  }
 
   start(): void {
     this.#turn = this.#look()
@@ -60,24 +65,27 @@ export class PriceClock {
   async #look(): Promise<number> {
     const from = await this.#from()
     if (from === undefined) return LOOK_MS
-    const { until, lists, next = LOOK_MS } = await this.look(from)
+    const { until, lists, next = LOOK_MS } = await answer(this.look(from))
     if (lists.length > 0) await this.tell(passed(lists))
     // Only when that is kept: who dies before it leaves the same look to another.
     this.#until = until
-    await this.store.release(CLOCK, 0, until).catch(() => undefined)
+    await this.#store.release(CLOCK, 0, until).catch(() => undefined)
     return Math.min(LOOK_MS, next)
   }
 
   /** From when on to look; nothing while another process does. Where the store is out of reach each looks for itself. */
   async #from(): Promise<string | undefined> {
-    const back = new Date(this.now() - BACK_MS).toISOString()
+    const from = this.#until ?? new Date(this.now() - BACK_MS).toISOString()
     try {
       // Where one is known it keeps its body.
-      if (!this.#known) await this.store.put([{ id: CLOCK, target: CLOCK, body: back }], 0)
-      this.#known = true
-      return (await this.store.claim(CLOCK, 1, LEASE_MS))[0]?.body
+      if (!this.#known) await this.#store.put([{ id: CLOCK, target: CLOCK, body: from }], 0)
+      const [parcel] = await this.#store.claim(CLOCK, 1, LEASE_MS)
+      this.#misses = parcel ? 0 : this.#misses + 1
+      // Nobody looks for that long: there is none any more.
+      this.#known = this.#misses * LOOK_MS <= LEASE_MS
+      return parcel?.body
     } catch {
-      return this.#until ?? back
+      return from
     }
   }
 }

@@ -110,11 +110,16 @@ function retryAfter(response: Response): number | undefined {
   return seconds >= 0 ? Math.min(seconds * 1000, RETRY_AFTER_MS_MAX) : undefined
 }
 
+/** So far apart clocks are worth a word; and so far apart endcap refuses, unless its `tolerance` says otherwise. */
+const SKEW_S = { said: 30, refused: 300 }
+
 function skew(response: Response, now: number): string {
   const theirs = Date.parse(response.headers.get("date") ?? "")
   const seconds = Math.round(Math.abs(theirs - now) / 1000)
-  if (seconds > 30) return `its clock and ours are ${seconds} s apart, more than 300 s is refused: set the clocks`
-  return "the secret in medusa-config must be the webhook_secret of endcap"
+  const clocks = `its clock and ours are ${seconds} s apart, more than ${SKEW_S.refused} s is refused: set the clocks`
+  const secret = "the secret in medusa-config must be the webhook_secret of endcap"
+  if (seconds > SKEW_S.refused) return clocks
+  return seconds > SKEW_S.said ? `${secret}; besides, ${clocks}` : secret
 }
 
 function reason(error: unknown): string {

@@ -9,7 +9,7 @@ export type Bus = {
   clearGroupedEvents(group: string, some?: { eventNames?: string[] }): Promise<unknown>
 }
 
-/** A group that is not heard of for this long is released by another process or never; Medusa's Redis bus forgets it then, too. */
+/** A group that stages nothing for this long was released by another process, or never will be; Medusa's Redis bus forgets it then, too. */
 export const GROUP_MS = 600_000
 
 /**
@@ -26,16 +26,16 @@ export function watchGroups(bus: Bus, counts: (name: string) => boolean, inHand:
     clearTimeout(known.timer)
     known.over()
   }
-  const stage = (event: Emitted | undefined): void => {
-    const group = event?.metadata?.eventGroupId
-    if (group === undefined || !counts(String(event?.name))) return
-    const over = staged.get(group)?.over ?? inHand()
-    clearTimeout(staged.get(group)?.timer)
-    staged.set(group, { over, timer: setTimeout(() => end(group), GROUP_MS).unref() })
+  const stage = (group: string): void => {
+    const known = staged.get(group)
+    clearTimeout(known?.timer)
+    staged.set(group, { over: known?.over ?? inHand(), timer: setTimeout(() => end(group), GROUP_MS).unref() })
   }
+  const groups = (events: Emitted[]) => events.flatMap((event) => (counts(String(event?.name)) ? (event?.metadata?.eventGroupId ?? []) : []))
   const { emit, releaseGroupedEvents, clearGroupedEvents } = bus
   bus.emit = (events, ...more) => {
-    for (const event of Array.isArray(events) ? events : [events]) stage(event)
+    // An import stages thousands at once.
+    for (const group of new Set(groups([events].flat()))) stage(group)
     return emit.call(bus, events, ...more)
   }
   bus.releaseGroupedEvents = async (group) => {

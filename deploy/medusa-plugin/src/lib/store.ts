@@ -22,7 +22,10 @@ export interface Store {
   aged(ms: number, but: string): Promise<{ id: string; target: string }[]>
 }
 
-/** A store, and what else is asked of the database, may take this long for anything; what it does later does no harm, for each parcel has one id. */
+/**
+ * A store may take this long for anything, and so may the database for what else it is asked; what a store does later does no harm,
+ * for each parcel has one id.
+ */
 export const ANSWER_MS = 5_000
 
 /** The same store, whose every answer is an error once it is late. */

@@ -85,7 +85,7 @@ export default class EndcapService {
   }
 }
 
-function build(options: Options, container: Container, log: Log): { reporter: Reporter; clock: PriceClock; foresight: Foresight; look: Look; sends: (name: string) => boolean } {
+function build(options: Options, container: Container, log: Log) {
   const { targets, key, sends, tells, stockInLists, outbox } = settings(options, process.env)
   const knex = container.resolve("__pg_connection__") as { raw: Sql }
   const sql: Sql = (statement, values) => knex.raw(statement, values)

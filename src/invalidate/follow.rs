@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::policy::purge::{Marked, Mode, Purge, PurgeIndex, PurgeSeq};
 use crate::policy::time::Timestamp;
 use crate::purges::Purges;
-use crate::store::{LogLine, LogState, Portion, SharedStore, StoreError, Written};
+use crate::store::{LogState, Portion, SharedStore, StoreError, Written, line};
 use crate::tasks::Tasks;
 
 /// Lines of the first batch, and what a batch holds, at the most.
@@ -309,7 +309,7 @@ impl Follower {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
         };
-        Tasks::compute(bytes, move || to.apply_all(lines, caught_up, now)).await;
+        Tasks::compute(bytes, move || to.apply_all(&lines, caught_up, now)).await;
     }
 }
 
@@ -323,46 +323,44 @@ struct Applier {
 }
 
 impl Applier {
-    fn apply_all(&self, lines: Vec<Written>, caught_up: bool, now: Timestamp) {
+    fn apply_all(&self, lines: &[Written], caught_up: bool, now: Timestamp) {
         // Replayed lines are old, and so is what a blind node reads. How old, only a clock of the log's could tell.
         let is_late = !caught_up || self.purges.is_blind(now);
-        let lines: Vec<_> = lines.iter().map(Written::read).collect();
+        let lines: Vec<_> = lines.iter().map(|line| (line.seq, line::decode(&line.text))).collect();
         // Before anybody can see that they are applied.
-        let tags = || lines.iter().filter_map(|line| line.purge.as_ref()).flat_map(|purge| &purge.tags);
         for mode in Mode::ALL {
-            let count = tags().filter(|(_, with)| *with == mode).count();
+            let count = lines.iter().filter_map(|(_, line)| line.as_ref()).map(|line| line.tags_of(mode).len()).sum();
             if count > 0 {
                 self.metrics.purged(mode, count);
             }
         }
-        let last = lines.last().map(|line| line.seq);
-        for LogLine { seq, purge } in lines {
+        for (seq, line) in &lines {
+            let seq = *seq;
             let at = if is_late { now.min(seq.logged_at()) } else { now };
-            let Some(mut purge) = purge else {
+            let Some(line) = line else {
                 // Somebody else's, or a newer version's. Its place is taken, so that we do not read it again.
                 self.metrics.purges.log_garbage.inc();
                 tracing::warn!(purge_seq = %seq, "skipped a line of the purge log that cannot be read");
                 self.purges.apply(seq, Marked::default(), at);
                 continue;
             };
-            tracing::debug!(purge_seq = %seq, source = purge.source, tags = purge.tags.len(), "purge applied");
-            // The index has no use for them, and would keep them.
-            let notices = std::mem::take(&mut purge.notices);
-            if !purge.tags.is_empty() {
-                let (source, event_id) = (std::mem::take(&mut purge.source), std::mem::take(&mut purge.event_id));
-                self.recent.read(seq, source, event_id, purge.tags.len(), self.clock.now());
+            let tags = line.tags().count();
+            tracing::debug!(purge_seq = %seq, source = &*line.source, tags, "purge applied");
+            if tags > 0 {
+                let (source, event_id) = (line.source.clone().into_owned(), line.event_id.clone().into_owned());
+                self.recent.read(seq, source, event_id, tags, self.clock.now());
             }
-            let purge = if is_late { purge.without_grace() } else { purge };
-            let (tags, marked) = (purge.tags.len(), Marked::from(purge));
+            let in_time = |mode: Mode| if is_late { mode.without_grace() } else { mode };
+            let marked = Marked::of(line.tags().map(|(tag, mode)| (tag, in_time(mode))));
             if self.purges.with(|index| index.is_too_long(&marked.marks)) {
                 tracing::warn!(purge_seq = %seq, tags, "a purge is longer than purge.marks_max has room for: all that is older is refilled");
             }
             self.purges.apply(seq, marked, at);
             self.recent.applied(seq, self.clock.now());
-            self.feed.applied(seq, &notices);
+            self.feed.applied(seq, &line.notices);
         }
-        if let Some(seq) = last {
-            self.feed.applied_up_to(seq);
+        if let Some((seq, _)) = lines.last() {
+            self.feed.applied_up_to(*seq);
             let age = self.clock.now().since(seq.logged_at());
             self.metrics.purges.log_lag.set(age.as_secs_f64());
         }

@@ -256,7 +256,8 @@ fn read_record(bytes: &[u8]) -> Option<(Option<Purge>, usize)> {
     let (length, rest) = bytes.get(MARK.len()..)?.split_first_chunk::<4>()?;
     let (said, rest) = rest.split_first_chunk::<SUM>()?;
     let text = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-    let purge = (sum(text) == *said).then(|| line::decode(text)).flatten().map(Purge::without_grace);
+    let purge = (sum(text) == *said).then(|| line::decode(text)).flatten();
+    let purge = purge.map(|line| Purge::from(line).without_grace());
     Some((purge, RECORD_HEAD + text.len()))
 }
 

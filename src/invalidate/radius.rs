@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Acknowledged, Invalidator, PurgeError};
-use crate::policy::purge::{Purge, soften, softens};
+use crate::policy::purge::{Marked, Purge, soften, softens};
 use crate::tasks::Tasks;
 
 impl Invalidator {
@@ -44,7 +44,7 @@ impl Invalidator {
         let softens = softens(purge, firm)?;
         let (hot, few, now) = (Arc::clone(&self.hot), self.few, self.clock.now());
         // A thousand entries with as many tags each.
-        let share = Tasks::block(move || hot.share(&softens.marks(), few, now)).await?;
+        let share = Tasks::block(move || hot.share(&Marked::from(softens).marks, few, now)).await?;
         Some((share * 1000.0).round() / 1000.0)
     }
 }

@@ -47,6 +47,15 @@ impl Mode {
         }
     }
 
+    /// The mode of a purge that is read so late that nobody knows how much is left of a grace.
+    #[must_use]
+    pub const fn without_grace(self) -> Self {
+        match self {
+            Self::Soft | Self::Hard => Self::Hard,
+            Self::Delete => Self::Delete,
+        }
+    }
+
     /// The mode of a word.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mode| mode.as_str() == word)
@@ -75,48 +84,50 @@ impl Purge {
         tags + ids.sum::<usize>()
     }
 
-    /// The same, told so late that nobody knows how much is left of a grace: what is soft is hard.
+    /// See [`Mode::without_grace`].
     #[must_use]
     pub fn without_grace(mut self) -> Self {
-        for (_, mode) in &mut self.tags {
-            *mode = if *mode == Mode::Soft { Mode::Hard } else { *mode };
-        }
+        self.tags.iter_mut().for_each(|(_, mode)| *mode = mode.without_grace());
         self
-    }
-
-    /// The hashed form in which the index keeps it: each tag once with its strongest mode, sorted, and
-    /// with each tag the coarse ones that entries with too many tags carry in its place.
-    pub fn marks(&self) -> Box<[(TagHash, Mode)]> {
-        let mut marks = Vec::with_capacity(self.tags.len() + 4);
-        // By kind, and the strongest of a kind first.
-        let mut coarse: SmallVec<[(&str, Reverse<Mode>); 8]> = SmallVec::new();
-        for (tag, mode) in &self.tags {
-            marks.push((TagHash::of(tag), *mode));
-            coarse.extend([("", Reverse(*mode)), (kind_of(tag), Reverse(*mode))]);
-        }
-        coarse.sort_unstable();
-        coarse.dedup_by_key(|(kind, _)| *kind);
-        marks.extend(coarse.into_iter().map(|(kind, Reverse(mode))| (coarse_tag(kind), mode)));
-        marks.sort_unstable_by(|a, b| (a.0, b.1).cmp(&(b.0, a.1)));
-        marks.dedup_by_key(|(tag, _)| *tag);
-        marks.into_boxed_slice()
     }
 }
 
 /// A purge as the index takes it: hashed once, before the index is locked.
 #[derive(Clone, Debug, Default)]
 pub struct Marked {
-    /// See [`Purge::marks`].
+    /// Each tag once with its strongest mode, sorted, and with each tag the coarse ones that entries with too many
+    /// tags carry in its place.
     pub marks: Box<[(TagHash, Mode)]>,
     /// The tags of its deletions: they can be told by name to others who have lost them.
     pub deleted: Box<[String]>,
 }
 
+impl Marked {
+    /// Hashes tags.
+    pub fn of<'a>(tags: impl Iterator<Item = (&'a str, Mode)>) -> Self {
+        let mut marks = Vec::with_capacity(tags.size_hint().0 + 4);
+        // By kind, and the strongest of a kind first.
+        let mut coarse: SmallVec<[(&str, Reverse<Mode>); 8]> = SmallVec::new();
+        let mut deleted = Vec::new();
+        for (tag, mode) in tags {
+            marks.push((TagHash::of(tag), mode));
+            coarse.extend([("", Reverse(mode)), (kind_of(tag), Reverse(mode))]);
+            if mode == Mode::Delete {
+                deleted.push(tag.to_owned());
+            }
+        }
+        coarse.sort_unstable();
+        coarse.dedup_by_key(|(kind, _)| *kind);
+        marks.extend(coarse.into_iter().map(|(kind, Reverse(mode))| (coarse_tag(kind), mode)));
+        marks.sort_unstable_by(|a, b| (a.0, b.1).cmp(&(b.0, a.1)));
+        marks.dedup_by_key(|(tag, _)| *tag);
+        Self { marks: marks.into_boxed_slice(), deleted: deleted.into_boxed_slice() }
+    }
+}
+
 impl From<Purge> for Marked {
     fn from(purge: Purge) -> Self {
-        let marks = purge.marks();
-        let deleted = purge.tags.into_iter().filter(|(_, mode)| *mode == Mode::Delete).map(|(tag, _)| tag).collect();
-        Self { marks, deleted }
+        Self::of(purge.tags.iter().map(|(tag, mode)| (tag.as_str(), *mode)))
     }
 }
 

@@ -126,7 +126,7 @@ pub struct Written {
 impl Written {
     /// Makes sense of it.
     pub fn read(&self) -> LogLine {
-        LogLine { seq: self.seq, purge: line::decode(&self.text) }
+        LogLine { seq: self.seq, purge: line::decode(&self.text).map(Purge::from) }
     }
 
     /// Bytes that it takes in memory, about; also what it costs to read and apply.

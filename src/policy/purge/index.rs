@@ -379,7 +379,8 @@ mod tests {
         index.apply(seq(3), line(&["b"], Mode::Delete), at(0));
         assert_eq!(index.judge(&tags(&["a", "b"]), seq(0)), Purged::Deleted);
         let both = Purge { tags: vec![("a".into(), Mode::Soft), ("a".into(), Mode::Delete)], ..Purge::default() };
-        assert!(both.marks().contains(&(TagHash::of("a"), Mode::Delete)) && both.marks().len() == 2);
+        let marks = Marked::from(both).marks;
+        assert!(marks.contains(&(TagHash::of("a"), Mode::Delete)) && marks.len() == 2);
     }
 
     #[test]

@@ -328,12 +328,14 @@ impl Applier {
         let is_late = !caught_up || self.purges.is_blind(now);
         let lines: Vec<_> = lines.iter().map(|line| (line.seq, line::decode(&line.text))).collect();
         // Before anybody can see that they are applied.
+        let purges = || lines.iter().filter_map(|(seq, line)| Some((*seq, line.as_ref()?)));
         for mode in Mode::ALL {
-            let count = lines.iter().filter_map(|(_, line)| line.as_ref()).map(|line| line.tags_of(mode).len()).sum();
+            let count = purges().map(|(_, purge)| purge.tags_of(mode).len()).sum();
             if count > 0 {
                 self.metrics.purged(mode, count);
             }
         }
+        self.recent.read(purges().filter(|(_, purge)| purge.tags().next().is_some()), self.clock.now());
         for (seq, line) in &lines {
             let seq = *seq;
             let at = if is_late { now.min(seq.logged_at()) } else { now };
@@ -346,22 +348,19 @@ impl Applier {
             };
             let tags = line.tags().count();
             tracing::debug!(purge_seq = %seq, source = &*line.source, tags, "purge applied");
-            if tags > 0 {
-                let (source, event_id) = (line.source.clone().into_owned(), line.event_id.clone().into_owned());
-                self.recent.read(seq, source, event_id, tags, self.clock.now());
-            }
             let in_time = |mode: Mode| if is_late { mode.without_grace() } else { mode };
             let marked = Marked::of(line.tags().map(|(tag, mode)| (tag, in_time(mode))));
             if self.purges.with(|index| index.is_too_long(&marked.marks)) {
                 tracing::warn!(purge_seq = %seq, tags, "a purge is longer than purge.marks_max has room for: all that is older is refilled");
             }
             self.purges.apply(seq, marked, at);
-            self.recent.applied(seq, self.clock.now());
             self.feed.applied(seq, &line.notices);
         }
         if let Some((seq, _)) = lines.last() {
+            let now = self.clock.now();
+            self.recent.applied_up_to(*seq, now);
             self.feed.applied_up_to(*seq);
-            let age = self.clock.now().since(seq.logged_at());
+            let age = now.since(seq.logged_at());
             self.metrics.purges.log_lag.set(age.as_secs_f64());
         }
     }

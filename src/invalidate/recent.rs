@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::policy::purge::PurgeSeq;
 use crate::policy::time::Timestamp;
+use crate::store::line;
 
 /// Purges that are remembered.
 const LINES_MAX: usize = 16;
@@ -34,9 +35,14 @@ struct Line {
 }
 
 impl Recent {
-    /// A purge was read in the log, and is about to be applied.
-    pub fn read(&self, seq: PurgeSeq, source: String, event_id: String, tags: usize, at: Timestamp) {
-        self.add(Line { seq, source, event_id, tags, taken: None, read: Some(at), applied: None });
+    /// Purges were read in the log, in this order, and are about to be applied.
+    pub fn read<'a>(&self, purges: impl DoubleEndedIterator<Item = (PurgeSeq, &'a line::Line<'a>)>, at: Timestamp) {
+        // Of a long log most would be forgotten at once.
+        let last: Vec<_> = purges.rev().take(LINES_MAX).collect();
+        for (seq, purge) in last.into_iter().rev() {
+            let (source, event_id, tags) = (shown(&purge.source), shown(&purge.event_id), purge.tags().count());
+            self.add(Line { seq, source, event_id, tags, taken: None, read: Some(at), applied: None });
+        }
     }
 
     /// A purge that the log does not hold was applied on this node alone.
@@ -49,18 +55,22 @@ impl Recent {
         taken: Timestamp,
         at: Timestamp,
     ) {
-        let (source, event_id) = (source.to_owned(), event_id.to_owned());
+        let (source, event_id) = (shown(source), shown(event_id));
         self.add(Line { seq, source, event_id, tags, taken: Some(taken), read: None, applied: Some(at) });
     }
 
-    /// The purge at a position has been applied.
-    pub fn applied(&self, seq: PurgeSeq, at: Timestamp) {
-        self.change(seq, |line| line.applied = Some(at));
+    /// What was read up to a position has been applied.
+    pub fn applied_up_to(&self, seq: PurgeSeq, at: Timestamp) {
+        for line in self.lines().iter_mut().filter(|line| line.seq <= seq) {
+            line.applied.get_or_insert(at);
+        }
     }
 
-    /// This node took the order for the purge at a position.
+    /// This node took the order for the purge at a position. One that has been forgotten since is not missed.
     pub fn taken(&self, seq: PurgeSeq, at: Timestamp) {
-        self.change(seq, |line| line.taken = Some(at));
+        if let Some(line) = self.lines().iter_mut().rfind(|line| line.seq == seq) {
+            line.taken = Some(at);
+        }
     }
 
     /// The newest first, times in milliseconds since 1970 as in positions, and what is `told` of each downstream.
@@ -81,10 +91,7 @@ impl Recent {
         self.lines().iter().rev().map(show).collect()
     }
 
-    fn add(&self, mut line: Line) {
-        for name in [&mut line.source, &mut line.event_id] {
-            name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
-        }
+    fn add(&self, line: Line) {
         let mut lines = self.lines();
         if lines.len() == LINES_MAX {
             lines.pop_front();
@@ -92,16 +99,13 @@ impl Recent {
         lines.push_back(line);
     }
 
-    /// What has been forgotten since is not missed.
-    fn change(&self, seq: PurgeSeq, change: impl FnOnce(&mut Line)) {
-        if let Some(line) = self.lines().iter_mut().rfind(|line| line.seq == seq) {
-            change(line);
-        }
-    }
-
     fn lines(&self) -> MutexGuard<'_, VecDeque<Line>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn shown(name: &str) -> String {
+    name.get(..name.floor_char_boundary(NAME_BYTES_MAX)).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -112,11 +116,14 @@ mod tests {
     fn the_last_are_shown_newest_first_and_no_more_than_that() {
         let recent = Recent::default();
         let (seq, at) = (|n| PurgeSeq::new(n, 0).unwrap(), Timestamp::from_millis);
-        for n in 1..=20 {
-            recent.read(seq(n), "default".into(), "\u{e4}".repeat(NAME_BYTES_MAX), 2, at(n + 1));
-        }
-        recent.applied(seq(20), at(22));
-        recent.taken(seq(20), at(19));
+        let id = "\u{e4}".repeat(NAME_BYTES_MAX);
+        let text = json!({ "hard": ["a"], "soft": ["b"], "source": "default", "id": id }).to_string();
+        let purge = line::decode(text.as_bytes()).unwrap();
+        recent.read((1..=18).map(|n| (seq(n), &purge)), at(19));
+        recent.applied_up_to(seq(18), at(20));
+        recent.read((19..=20).map(|n| (seq(n), &purge)), at(21));
+        recent.applied_up_to(seq(19), at(22));
+        recent.taken(seq(20), at(18));
         // Long forgotten.
         recent.taken(seq(1), at(1));
         recent.applied_here(seq(20).next_local(), "purge", "msg", 1, at(30), at(31));
@@ -127,8 +134,9 @@ mod tests {
             "told": { "edge": 0 },
         });
         assert_eq!(shown[0], expected);
-        assert_eq!((&shown[1]["taken"], &shown[1]["read"], &shown[1]["applied"]), (&json!(19), &json!(21), &json!(22)));
-        assert_eq!((&shown[2]["taken"], &shown[2]["applied"]), (&Value::Null, &Value::Null));
+        let times = |n: usize| ["taken", "read", "applied"].map(|time| shown[n][time].as_u64());
+        assert_eq!(times(1), [Some(18), Some(21), None]);
+        assert_eq!((times(2), times(3)), ([None, Some(21), Some(22)], [None, Some(19), Some(20)]));
         assert_eq!(shown[1]["event_id"].as_str().unwrap().len(), NAME_BYTES_MAX);
         assert_eq!(shown[LINES_MAX - 1]["position"], "6-0");
     }

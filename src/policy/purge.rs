@@ -15,10 +15,6 @@ pub use index::{PurgeIndex, concerns};
 pub use radius::{soften, softens};
 pub use seq::PurgeSeq;
 
-use std::cmp::Reverse;
-
-use smallvec::SmallVec;
-
 use super::notice::Notice;
 use super::tags::{TagHash, coarse_tag, kind_of};
 use super::time::Timestamp;
@@ -105,20 +101,16 @@ pub struct Marked {
 impl Marked {
     /// Hashes tags.
     pub fn of<'a>(tags: impl Iterator<Item = (&'a str, Mode)>) -> Self {
-        let mut marks = Vec::with_capacity(tags.size_hint().0 + 4);
-        // By kind, and the strongest of a kind first.
-        let mut coarse: SmallVec<[(&str, Reverse<Mode>); 8]> = SmallVec::new();
-        let mut deleted = Vec::new();
+        let mut marks = Vec::with_capacity(2 * tags.size_hint().0 + 1);
+        let (mut strongest, mut deleted) = (None, Vec::new());
         for (tag, mode) in tags {
-            marks.push((TagHash::of(tag), mode));
-            coarse.extend([("", Reverse(mode)), (kind_of(tag), Reverse(mode))]);
+            marks.extend([(TagHash::of(tag), mode), (coarse_tag(kind_of(tag)), mode)]);
+            strongest = strongest.max(Some(mode));
             if mode == Mode::Delete {
                 deleted.push(tag.to_owned());
             }
         }
-        coarse.sort_unstable();
-        coarse.dedup_by_key(|(kind, _)| *kind);
-        marks.extend(coarse.into_iter().map(|(kind, Reverse(mode))| (coarse_tag(kind), mode)));
+        marks.extend(strongest.map(|mode| (coarse_tag(""), mode)));
         marks.sort_unstable_by(|a, b| (a.0, b.1).cmp(&(b.0, a.1)));
         marks.dedup_by_key(|(tag, _)| *tag);
         Self { marks: marks.into_boxed_slice(), deleted: deleted.into_boxed_slice() }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 use http::HeaderMap;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -63,6 +64,12 @@ pub fn coarse_tag(kind: &str) -> TagHash {
     /// Kinds whose hashes a thread keeps: a shop has a few dozen, and each tag of each answer and purge asks for one.
     const KEPT_MAX: usize = 256;
     thread_local!(static KEPT: RefCell<HashMap<Box<str>, TagHash>> = RefCell::default());
+    // Each purge asks for it. To look it up takes longer than any other: an empty name is nowhere in memory, and the C
+    // library's comparison is slow there.
+    static NO_KIND: LazyLock<TagHash> = LazyLock::new(|| TagHash::of("*"));
+    if kind.is_empty() {
+        return *NO_KIND;
+    }
     KEPT.with_borrow_mut(|kept| {
         if let Some(hash) = kept.get(kind) {
             return *hash;

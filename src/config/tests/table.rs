@@ -70,7 +70,7 @@ fn tables(config: &Config) -> String {
         ### What medusa-plugin-endcap says\n\n\
         {plugin}\n\
         ### Admin requests, as medusa-plugin-endcap reports them\n\n\
-        `{{id}}` is the first id of the path, `{{named}}` each id in the body. `failed:` is one that may have been undone half-way.\n\n\
+        `{{id}}` is the first id of the path, `{{named}}` each id in the body; the plugin names them for the requests below that use it. `failed:` is one that may have been undone half-way.\n\n\
         {reports}",
         settings = table(&["setting", "preset", "default"], settings(config)),
         headers = listed(config.routes.rules()[0].headers.iter().map(|header| &header.name)),

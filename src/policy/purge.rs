@@ -152,3 +152,28 @@ impl Purged {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_tag_and_each_kind_is_marked_once_with_the_strongest_mode() {
+        let tag = |tag: &str, mode| (tag.to_owned(), mode);
+        let tags = vec![
+            tag("prod_1", Mode::Soft),
+            tag("prod_2", Mode::Hard),
+            tag("prod_1", Mode::Hard),
+            tag("list:a", Mode::Soft),
+            tag("all", Mode::Soft),
+        ];
+        let marks = Marked::from(Purge { tags, ..Purge::default() }).marks;
+        let named = [("prod_1", Mode::Hard), ("prod_2", Mode::Hard), ("list:a", Mode::Soft), ("all", Mode::Soft)];
+        let coarse = [("prod_*", Mode::Hard), ("list:*", Mode::Soft), ("*", Mode::Hard)];
+        let mut expected: Vec<_> =
+            named.into_iter().chain(coarse).map(|(tag, mode)| (TagHash::of(tag), mode)).collect();
+        expected.sort_unstable();
+        assert_eq!(*marks, *expected);
+        assert!(Marked::from(Purge::default()).marks.is_empty());
+    }
+}

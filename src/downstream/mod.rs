@@ -186,7 +186,8 @@ impl Downstream {
     async fn round(&self, memory: &mut Memory) -> Result<Next, StoreError> {
         let applied = self.purges.applied().shared();
         let mut place = self.place(memory).await?;
-        let now = self.clock.now();
+        // What is written of a target all nodes read, each by its own clock.
+        let now = self.clock.wall();
         let cursor = place.progress.position();
         let again = place.progress.next_again(now);
         let is_second = again.is_some_and(|(due, ..)| due.is_zero());
@@ -199,7 +200,7 @@ impl Downstream {
         }
         let (from, to) = match again.filter(|_| is_second) {
             Some((_, from, to)) => (from, to),
-            None => (cursor, self.limit(memory, cursor, applied, now).await?),
+            None => (cursor, self.limit(memory, cursor, applied).await?),
         };
         if to <= from || !self.hold(&mut place).await? {
             return Ok(Next::Pause(COALESCE));
@@ -211,20 +212,14 @@ impl Downstream {
 
     /// How far it may be told: where what is asked for most has been refilled, so that its first miss is a hit here; and
     /// what its CDNs have purged; and what there was time enough for.
-    async fn limit(
-        &self,
-        memory: &mut Memory,
-        cursor: PurgeSeq,
-        applied: PurgeSeq,
-        now: Timestamp,
-    ) -> Result<PurgeSeq, StoreError> {
+    async fn limit(&self, memory: &mut Memory, cursor: PurgeSeq, applied: PurgeSeq) -> Result<PurgeSeq, StoreError> {
         let refilled = self.refilled.as_ref().map_or(applied, |refilled| refilled.borrow().shared());
         let mut purged = applied;
         for cdn in &self.after {
-            let cdn = place::progress_of(&*self.store, cdn, now).await?.unwrap_or_default();
+            let cdn = place::progress_of(&*self.store, cdn, self.clock.wall()).await?.unwrap_or_default();
             purged = purged.min(cdn.position());
         }
-        let Memory { for_cdns, for_refill, .. } = memory;
+        let (Memory { for_cdns, for_refill, .. }, now) = (memory, self.clock.now());
         let purged = for_cdns.limit(purged, cursor, applied, CDN_PATIENCE, now);
         let refilled = for_refill.limit(refilled, cursor, applied, REFILL_PATIENCE, now);
         Ok(purged.min(refilled))
@@ -234,7 +229,7 @@ impl Downstream {
     async fn work(&self, place: &mut Place, work: Work) -> Result<(), StoreError> {
         let Work { parts, stretch, is_lost } = work;
         let told = self.tell(place, parts, &stretch).await?;
-        let now = self.clock.now();
+        let now = self.clock.wall();
         let was = place.progress.error.clone();
         match &told {
             Told::Overtaken => return Ok(()),
@@ -269,7 +264,7 @@ impl Downstream {
             let verdict = match self.sender.send(request).await {
                 Ok(answer) => {
                     let provider = &self.target.provider;
-                    let now = self.clock.now();
+                    let now = self.clock.wall();
                     downstream::judge(provider, &self.name, answer.status, &answer.headers, &answer.body, now)
                 }
                 Err(error) => Verdict::Later { why: format!("{error:#}"), after: None },

@@ -38,7 +38,7 @@ impl Downstream {
     /// Looks where the target is.
     pub(super) async fn place(&self, memory: &mut Memory) -> Result<Place, StoreError> {
         let note = self.store.note(&note_of(&self.name)).await?;
-        let progress = note.as_ref().map(|note| Progress::read(note, self.clock.now()));
+        let progress = note.as_ref().map(|note| Progress::read(note, self.clock.wall()));
         let is_garbage = matches!(progress, Some(None));
         if is_garbage && !memory.said_garbage {
             tracing::warn!(
@@ -54,7 +54,7 @@ impl Downstream {
 
     /// Says that this node is at it. False where another was faster.
     pub(super) async fn hold(&self, place: &mut Place) -> Result<bool, StoreError> {
-        place.progress.hold(&self.node, self.clock.now());
+        place.progress.hold(&self.node, self.clock.wall());
         self.write(place).await
     }
 
@@ -62,7 +62,7 @@ impl Downstream {
     /// where another node is at it.
     pub(super) async fn take_turn(&self, place: &mut Place) -> Result<bool, StoreError> {
         loop {
-            let permit = place.progress.permit(&self.target.provider, self.clock.now());
+            let permit = place.progress.permit(&self.target.provider, self.clock.wall());
             if !self.hold(place).await? {
                 return Ok(false);
             }

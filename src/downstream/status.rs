@@ -39,7 +39,7 @@ impl Status {
     pub async fn read(&self) -> View<'_> {
         let mut progress = BTreeMap::new();
         for name in self.targets.keys() {
-            progress.insert(name.as_str(), progress_of(&*self.store, name, self.clock.now()).await);
+            progress.insert(name.as_str(), progress_of(&*self.store, name, self.clock.wall()).await);
         }
         View { status: self, progress }
     }
@@ -73,7 +73,7 @@ impl View<'_> {
     }
 
     fn show(&self, progress: &Progress) -> Value {
-        let now = self.status.clock.now().as_millis();
+        let now = self.status.clock.wall().as_millis();
         let seconds = |millis: u64| std::time::Duration::from_millis(millis).as_secs_f64();
         json!({
             "acknowledged": progress.cursor,

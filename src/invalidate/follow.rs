@@ -266,7 +266,7 @@ impl Follower {
 
     /// A log without lines would end, and the next line might cut off the one we stand on.
     async fn keep_alive(&self) -> Result<(), StoreError> {
-        let age = self.clock.now().since(self.purges.applied().logged_at());
+        let age = self.clock.wall().since(self.purges.applied().logged_at());
         if age > self.keep / 2 + self.jitter.of(self.keep / 4) {
             self.append(&note("alive")).await?;
         }
@@ -357,10 +357,9 @@ impl Applier {
             self.feed.applied(seq, &line.notices);
         }
         if let Some((seq, _)) = lines.last() {
-            let now = self.clock.now();
-            self.recent.applied_up_to(*seq, now);
+            self.recent.applied_up_to(*seq, self.clock.now());
             self.feed.applied_up_to(*seq);
-            let age = now.since(seq.logged_at());
+            let age = self.clock.wall().since(seq.logged_at());
             self.metrics.purges.log_lag.set(age.as_secs_f64());
         }
     }

@@ -142,6 +142,9 @@ impl Journal {
         // From here on half a record may stand there, or one that is not on the disk.
         if let Err(error) = self.write(record) {
             self.is_torn = true;
+            // Its sender is refused, and nobody must take it for an acknowledged one. What cannot be cut off now is before
+            // the next.
+            drop(self.cut_off());
             return Err(error);
         }
         self.end += record.len() as u64;

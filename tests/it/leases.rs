@@ -215,14 +215,14 @@ async fn what_was_filled_right_after_a_purge_is_asked_for_once_more() {
 #[tokio::test]
 async fn what_was_purged_again_meanwhile_is_not() {
     const REGIONS: &str = "/store/regions";
-    let stage = Stage::new().variable("ENDCAP_PURGE__ECHO", "50ms").start().await;
+    let stage = Stage::new().variable("ENDCAP_PURGE__ECHO", "1s").start().await;
     for (url, tag) in [(LIST, "list:product"), (REGIONS, "list:region")] {
         stage.get(url).await;
         stage.purge("hard", &[tag]).await;
         stage.get(url).await;
     }
     stage.purge("hard", &["list:product"]).await;
-    stage.advance(Duration::from_millis(50));
+    stage.advance_secs(1);
     until("the other is", async || stage.metric(0, "endcap_echoes_total", &[]).await == 1.0).await;
     stage.settled(0).await;
     assert_eq!((stage.origin.count(LIST), stage.origin.count(REGIONS)), (2, 3));

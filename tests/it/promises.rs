@@ -256,10 +256,15 @@ pub(crate) async fn a_log_that_ends_before_the_reader_is_lost_until_it_is_put_ba
     assert_eq!(state(far()).await, LogState::Lost(PurgeSeq::ZERO), "an empty one");
     let newest = world.append("a").await;
     assert_eq!(state(far()).await, LogState::Lost(newest));
-    let restore = async |seq: PurgeSeq, tag| world.store.restore(seq, &purge(tag), KEEP).await.unwrap();
+    let restore = async |seq: PurgeSeq, tag: &str| {
+        let mut line = purge(tag);
+        line.tags.insert(0, ("deleted".to_owned(), Mode::Delete));
+        world.store.restore(seq, &line, KEEP).await.unwrap()
+    };
     assert!(restore(far(), "lost").await);
     assert_eq!(state(far().next_local()).await, LogState::Continues);
     assert!(restore(far(), "lost").await, "another node was faster");
+    assert!(!restore(far(), "another").await, "and said this");
     assert!(!restore(PurgeSeq::new(5, 0).unwrap(), "older").await, "the log has gone on without it");
     let seq = world.append("b").await;
     assert!(seq > far(), "{seq}");

@@ -50,7 +50,9 @@ pub(super) struct Log {
     newest_ms: AtomicU64,
     eviction: watch::Sender<Eviction>,
     /// In a cluster replicas send readers on.
-    may_ask_role: AtomicBool,
+    asks_role: bool,
+    /// It was refused on this connection.
+    is_role_refused: AtomicBool,
     /// It was said that what follows a line is refused.
     is_kept_in_vain: AtomicBool,
 }
@@ -78,7 +80,8 @@ impl Log {
             reader: Mutex::default(),
             newest_ms: AtomicU64::new(0),
             eviction: watch::Sender::default(),
-            may_ask_role: AtomicBool::new(!matches!(settings.topology, Topology::Cluster(_))),
+            asks_role: !matches!(settings.topology, Topology::Cluster(_)),
+            is_role_refused: AtomicBool::new(false),
             is_kept_in_vain: AtomicBool::new(false),
         }
     }
@@ -141,7 +144,7 @@ impl Log {
                 let mut commands = redis::pipe();
                 commands.cmd("XRANGE").arg(&self.key).arg(id(seq)).arg(id(seq));
                 let found = self.write(&commands).await?.pop().unwrap_or(Ok(Value::Nil))?;
-                Ok(entries(found)?.first().is_some_and(|found| found.read().purge.as_ref() == Some(purge)))
+                Ok(entries(found)?.first().is_some_and(|found| found.text == line.as_bytes()))
             }
             Err(error) => Err(error),
         }
@@ -156,7 +159,7 @@ impl Log {
         commands.arg("STREAMS").arg(&self.key).arg(id(after));
         // Asked last: a log that is lost while the first question waits, and begun anew, is found out.
         commands.cmd("XRANGE").arg(&self.key).arg(id(after)).arg(id(after));
-        if self.may_ask_role.load(Ordering::Relaxed) {
+        if self.asks_role && !self.is_role_refused.load(Ordering::Relaxed) {
             commands.cmd("ROLE");
         }
         let mut answers = self.ask(&commands, wait).await?.into_iter();
@@ -181,7 +184,9 @@ impl Log {
     fn is_read_from_master(&self, role: Result<Value, StoreError>) -> Result<(), StoreError> {
         let Ok(role) = role else {
             // A user without the right, or a server without the command.
-            self.may_ask_role.store(false, Ordering::Relaxed);
+            if !self.is_role_refused.swap(true, Ordering::Relaxed) {
+                tracing::warn!(key = self.key, "Redis does not say whether it is the master: let our user call ROLE");
+            }
             return Ok(());
         };
         let Value::Array(role) = role else { return Ok(()) };
@@ -281,6 +286,7 @@ impl Log {
             let Some(redirect) = answers.first().and_then(|answer| redirected(answer, &at)) else {
                 let answers = first_is_answered(answers)?;
                 eviction::look(&mut reader.connection, self.append_deadline, &self.eviction).await;
+                self.is_role_refused.store(false, Ordering::Relaxed);
                 return Ok((reader, answers));
             };
             if !redirect.asking {

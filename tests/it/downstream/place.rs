@@ -90,6 +90,19 @@ async fn a_place_that_cannot_be_read_is_said_once_and_everything_is_purged() {
     }
 }
 
+/// A position is by the time of Redis, and a process' own time stands still while its machine sleeps.
+#[tokio::test]
+async fn a_machine_that_slept_knows_the_place() {
+    let (provider, builder) = webhook().await;
+    let stage = begun(builder.slept(Duration::from_secs(4 * 3600)).redis().await).await;
+    for tag in ["prod_1", "prod_2"] {
+        stage.purge("hard", &[tag]).await;
+        settled(&stage, 0, "hook").await;
+        assert_eq!(tags(&provider.last()), [tag]);
+    }
+    assert_eq!(provider.total(), 3, "everything once, at the start");
+}
+
 #[tokio::test]
 async fn a_place_that_cannot_be_reached_is_counted_shown_and_said_once() {
     let (log, _followed) = LogLines::follow();

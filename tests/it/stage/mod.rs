@@ -58,6 +58,7 @@ pub(crate) struct Builder {
     environment: Vec<(String, String)>,
     journals: Option<TempDir>,
     waits: bool,
+    slept: Duration,
 }
 
 impl Builder {
@@ -109,6 +110,12 @@ impl Builder {
         self
     }
 
+    /// The machine slept for so long since the process started: only the clock on its wall is right.
+    pub(crate) fn slept(mut self, span: Duration) -> Self {
+        self.slept = span;
+        self
+    }
+
     pub(crate) async fn start(self) -> Stage {
         let tasks = Tasks::new();
         let origin = FakeOrigin::start(&tasks).await;
@@ -134,7 +141,8 @@ impl Builder {
         environment.retain(|(name, _)| !self.environment.iter().any(|(own, _)| own == name));
         environment.extend(self.environment);
         // The day is right, so that Redis' own times and ours are of one kind; it moves by hand alone.
-        let clock = Arc::new(ManualClock::at(SystemClock::new().now()));
+        let clock = Arc::new(ManualClock::at(SystemClock::new().now().before(self.slept)));
+        clock.sleep(self.slept);
         let mut stage = Stage {
             origin,
             clock,
@@ -180,6 +188,7 @@ impl Stage {
             environment: Vec::new(),
             journals: None,
             waits: true,
+            slept: Duration::ZERO,
         }
     }
 

@@ -100,6 +100,8 @@ test("an id that somebody gave is told like one that Medusa made, by a known pre
   assert.deepEqual([order, batch, "/admin/erp/shop_1/x%", "/admin/x/prod_"].map((path) => route({ method: "PUT", path })), [
     "PUT:/admin/orders/:id", "PUT:/admin/products/batch", "PUT:/admin/erp/shop_1/x%", "PUT:/admin/x/prod_",
   ])
+  // A resource of the shop's own, and what must not become a line of the log.
+  assert.deepEqual(["/admin/price_rules/7", "/admin/x/a%0A%2Fb"].map((path) => route({ method: "PUT", path })), ["PUT:/admin/price_rules/7", "PUT:/admin/x/a%0A%2Fb"])
 })
 
 /** What a request that failed says. */

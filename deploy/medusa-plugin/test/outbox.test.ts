@@ -393,6 +393,14 @@ test("a table that is there is used by who may make none, and one that is not is
   assert.deepEqual(missing.asked.sort(), ["create", "delete", "insert", "insert", "update"])
 })
 
+test("a table that may not be made is tried once a minute, and looked for at each question", async () => {
+  const { sql, asked } = new Database(false, refuse)
+  let now = 0
+  const store = new TableStore(sql, () => now)
+  for (now of [0, 1_000, 59_999, 60_000]) await assert.rejects(store.put([PARCEL], 0), /permission denied/)
+  assert.deepEqual(asked, ["create", "create"])
+})
+
 test("of two processes that make the table at once the one that fails uses it too", async () => {
   const { sql, asked } = new Database(false, (database) => {
     database.isThere = true
@@ -510,6 +518,40 @@ staged(
   },
   () => new Stage([A], new SlowStore()),
 )
+
+staged(
+  "a dead man's parcel is called off though the store said too late that it had it, or did not forget it",
+  async (stage) => {
+    const { deadMan } = stage.outbox
+    const late = stage.store as LateStore
+    for (const what of ["put", "drop"] as const) {
+      await deadMan.arm()
+      late.fails = what
+      await deadMan.arm()
+      late.fails = undefined
+      await deadMan.arm()
+      assert.equal(await late.count(A, "-"), 1, what)
+      await deadMan.disarm()
+      assert.equal(await late.count(A, "-"), 0, what)
+    }
+  },
+  () => new Stage([A], new LateStore()),
+)
+
+/** Puts what it says that it could not, and does not drop what it says so of. */
+class LateStore extends MemoryStore {
+  fails?: "put" | "drop"
+
+  override async put(parcels: Parcel[], delayMs: number): Promise<void> {
+    await super.put(parcels, delayMs)
+    if (this.fails === "put") throw new Error("no answer within 5 s")
+  }
+
+  override async drop(ids: string[]): Promise<void> {
+    if (this.fails === "drop") throw new Error("no answer within 5 s")
+    await super.drop(ids)
+  }
+}
 
 /** Does what it is asked to when it is let go, the last first. */
 class SlowStore extends MemoryStore {

@@ -211,6 +211,21 @@ staged("a shop that stops waits for the flush under way, and for what was collec
   assert.deepEqual([sent.length, await store.count("http://a", "-")], [3, 0])
 })
 
+staged("a shop stops though a job goes on", async () => {
+  const { reporter, settle, asked } = held()
+  let isOver = false
+  reporter.event("product.updated", { id: "prod_0" })
+  const stopped = reporter.stop().then(() => (isOver = true))
+  for (let n = 1; n < 30; n++) {
+    await settle(500)
+    reporter.event("product.updated", { id: `prod_${n}` })
+    for (const { go } of asked.splice(0)) go()
+    await settle()
+  }
+  assert.equal(isOver, true)
+  await stopped
+})
+
 staged("what comes when the shop has stopped is kept as it is, at once, and nothing else stays behind", async () => {
   let answer = () => {}
   const { reporter, sent, settle, asked, store } = held(() => new Promise((done) => (answer = () => done({ kind: "taken" }))))

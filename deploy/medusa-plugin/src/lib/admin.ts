@@ -93,20 +93,23 @@ const MADE_WIDELY = new Map([
   ["tax-regions", any("tax.tax-region.created")],
 ])
 
-/** The segments of a request's path, without its query, as its handler has them. */
-const split = (path: string): string[] => (path.split("?")[0] ?? "").split("/").filter((segment) => segment !== "").map(decoded)
+/** The segments of a request's path, without its query: an id as its handler has it, all else as it was sent. */
+const split = (path: string): string[] => (path.split("?")[0] ?? "").split("/").filter((segment) => segment !== "").map((segment, at) => id(segment, at) ?? segment)
 
-function decoded(segment: string): string {
+/** The id that a segment is. After `admin` comes the name of a resource, which may look like one. */
+function id(segment: string, at: number): string | undefined {
+  if (at < 2) return undefined
   try {
-    return decodeURIComponent(segment)
+    const decoded = decodeURIComponent(segment)
+    return ID.test(decoded) ? decoded : undefined
   } catch {
-    return segment
+    return undefined
   }
 }
 
 /** What a request is called: `POST:/admin/price-lists/:id`. */
 export function route({ method, path }: Pick<Written, "method" | "path">): string {
-  return `${method}:/${split(path).map((segment) => (ID.test(segment) ? ":id" : segment)).join("/")}`
+  return `${method}:/${split(path).map((segment, at) => (at > 1 && ID.test(segment) ? ":id" : segment)).join("/")}`
 }
 
 /**
@@ -119,7 +122,7 @@ export function route({ method, path }: Pick<Written, "method" | "path">): strin
  */
 export function adminEvents(written: Written): Event[] | undefined {
   const [name, segments] = [route(written), split(written.path)]
-  const inPath = segments.filter((segment) => ID.test(segment))
+  const inPath = segments.slice(2).filter((segment) => ID.test(segment))
   const hasFailed = written.status >= 400
   const named = new Set<string>()
   if ((hasFailed || NAMING.has(name)) && !collect(written.body, named, 0)) return undefined

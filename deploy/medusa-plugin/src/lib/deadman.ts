@@ -4,6 +4,8 @@ import { Store } from "./store"
 
 /** A dead man's parcel is due after this time, unless it is put off or called off. */
 const DEAD_MS = 30_000
+/** So many of them are remembered while the store does not say what has become of them. */
+const ARMED_MAX = 100
 /** How the ids of such parcels begin. */
 export const DEAD = "dead-man:"
 /** Nothing in hand for this long, and it is called off. */
@@ -17,7 +19,7 @@ const ALIVE_MS = 10_000
  * process dies, nobody does.
  */
 export class DeadMan {
-  /** What lies in the store. */
+  /** What lies in the store, as far as is known. */
   #armed: string[] = []
   /** What is to be done next, the last word on it. */
   #wish?: "arm" | "disarm"
@@ -90,10 +92,13 @@ export class DeadMan {
   /** With ids of their own each time: one that was taken may have been taken while its process lives, and is known. */
   async #renew(): Promise<void> {
     const parcels = this.targets.map((target) => ({ id: DEAD + randomUUID(), target, body: everything() }))
+    const ids = parcels.map((parcel) => parcel.id)
+    // A store that answers too late has them all the same, and so has one that did not drop them.
+    this.#armed = [...this.#armed, ...ids].slice(-ARMED_MAX)
     await this.store.put(parcels, DEAD_MS)
-    const old = this.#armed
-    this.#armed = parcels.map((parcel) => parcel.id)
+    const old = this.#armed.filter((id) => !ids.includes(id))
     if (old.length > 0) await this.store.drop(old)
+    this.#armed = ids
   }
 
   async #drop(): Promise<void> {

@@ -2,6 +2,7 @@ import { adminEvents, route, Written } from "./admin"
 import { asUpdate } from "./content"
 import { bodies, Event, EVERYTHING, EventSet } from "./events"
 import { Outbox, TargetStatus } from "./outbox"
+import { answer } from "./store"
 import { idOf, odd, things } from "./things"
 
 /** What the reporter needs of the shop around it. */
@@ -101,7 +102,12 @@ export class Reporter {
     await this.#settle()
   }
 
-  async #settle(): Promise<void> {
+  /** For some seconds at the most: a job may go on for as long as it likes. */
+  #settle(): Promise<void> {
+    return answer(this.#flushAll()).catch(() => {})
+  }
+
+  async #flushAll(): Promise<void> {
     while (this.#window !== undefined || this.#flushes.size > 0) {
       if (this.#window !== undefined) this.#flush()
       await Promise.all(this.#flushes)

@@ -112,12 +112,20 @@ const MAKE = `
     due_at timestamptz not null, created_at timestamptz not null default now());
   create index if not exists endcap_outbox_due on endcap_outbox (target, due_at)`
 
+/** A table that could not be made is looked for at each question, and not tried again before. */
+const MAKE_EVERY_MS = 60_000
+
 /** Keeps parcels in a table of the shop's database, for all its processes. */
 export class TableStore implements Store {
   /** The table is there, as far as is known. */
   #opened?: Promise<void>
+  /** It could not be made. */
+  #refused?: { why: Error; at: number }
 
-  constructor(private readonly sql: Sql) {}
+  constructor(
+    private readonly sql: Sql,
+    private readonly now: () => number = Date.now,
+  ) {}
 
   /** Whoever asks first opens the table, and after a failure the next who asks: it may be made, or made again, at any time. */
   async #ask(statement: string, values: unknown[]): Promise<{ rows: Record<string, unknown>[] }> {
@@ -133,11 +141,16 @@ export class TableStore implements Store {
   /** Looks first: who may not make a table may not say "if not exists" of one that is there. */
   async #open(): Promise<void> {
     if (await this.#isThere()) return
+    // Each try is an error in the database's own log.
+    if (this.#refused && this.now() - this.#refused.at < MAKE_EVERY_MS) throw this.#refused.why
     try {
       await this.sql(MAKE, [])
     } catch (error) {
       // Of two processes that make it at once one fails.
-      if (!(await this.#isThere())) throw new Error(`endcap_outbox is not there and cannot be made (see the README): ${error instanceof Error ? error.message : error}`)
+      if (await this.#isThere()) return
+      const why = new Error(`endcap_outbox is not there and cannot be made (see the README): ${error instanceof Error ? error.message : error}`)
+      this.#refused = { why, at: this.now() }
+      throw why
     }
   }
 

@@ -58,8 +58,8 @@ what the first hit on an entry pays for the purges since the last one. Both in o
 Redis; CPU is what the scheduler has charged to the node, all it does with purges included; ratios are taken within
 a round, median [quartiles]. Memory is the growth of VmRSS, what the allocator has not given back included, entries
 filled by the node's own code; "beside these" is, by their types, moka (0.3 KB in six allocations a key), the entry itself
-(0.2 KB), and the counts and the allocator's share of its key, fields, tags and body. "start": the client's parser (30 % of
-the node's time by samples) reads a batch while hashing (11 %), JSON, the index and the allocator are at the last one. "replay": the journal
+(0.2 KB), and the counts and the allocator's share of its key, fields, tags and body. "start": the client's parser reads a batch while
+hashing (10 % of the node's time by samples), JSON, the index (12 %, and 9 % for the kernel to clear its pages) are at the last one. "replay": the journal
 lies in memory, the times are those of Redis; the other nodes stay blind for 3 s after the log is back. "cold": the origin
 takes 100 ms, clients and nodes share the cores; behind it what each node counts of the shared tier and of leases.
 NOTES

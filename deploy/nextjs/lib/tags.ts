@@ -1,14 +1,16 @@
 // endcap's tags for what the shop answers, as its Medusa preset has them: purges come by these names.
 /** Next.js keeps no more tags with one answer. */
 const TAGS_MAX = 128
-/** An id of Medusa's, which is also endcap's tag for what it names. */
-const ID = /^(prod|variant|opt|optval|img|pcol|pcat|ptyp|ptag|pset|price|plist|reg|rr|sc)_[0-9A-HJKMNP-TV-Z]{26}$/
+/** An id of Medusa's, or one that somebody gave, which is also endcap's tag for what it names. */
+const ID = /^(prod|variant|opt|optval|img|pcol|pcat|ptyp|ptag|pset|price|plist|reg|rr|sc)_\S{1,100}$/
 /** A list that is asked for by what names a product or a variant is its page. */
 const ASKED = /^\/store\/(?:products\?(?:.*&)?(?:handle|id)|product-variants\?(?:.*&)?(?:id|product_id))(?:\[[^\]]*\])*=/
 /** What an answer may depend on and does not show, by what its address says: the coarse tags of endcap's preset. */
 const COARSE: [RegExp, string[]][] = [
   [/^\/store\/(products|product-variants)/, ["any:product"]],
   [/^\/store\/(products|product-variants)(\?|$)/, ["list:product"]],
+  // Whose variant it is decides whether it is there, and its fields may leave that out.
+  [/^\/store\/product-variants\/.*[?&]fields\b/, ["list:product"]],
   // They embed every product unless told otherwise.
   [/^\/store\/(product-tags|product-types)|[?&]fields\b.*product/, ["list:product", "any:product"]],
   [/^\/store\/product-variants(\?|$)|[?&]variants/, ["list:product-variant"]],

@@ -55,6 +55,7 @@ test("ids are found in the address and in paths of categories too", () => {
   const [category, parent] = [`pcat_${ROW}`, "pcat_01M7YJZMQJZRSMJRD2F0CTXTRE"]
   assert.ok(tagsOf(`/store/products?category_id%5B0%5D=${category}`, KEY, {}).includes(category))
   assert.ok(tagsOf("/store/product-categories", KEY, { product_categories: [{ mpath: `${parent}.${category}` }] }).includes(parent))
+  assert.ok(tagsOf("/store/product-categories", KEY, { product_categories: [{ id: "pcat_shirts" }] }).includes("pcat_shirts"), "given by somebody")
 })
 
 test("no more tags than Next.js keeps: the largest kinds go together", () => {

@@ -191,11 +191,12 @@ impl Log {
         };
         let Value::Array(role) = role else { return Ok(()) };
         match role.into_iter().next().and_then(|word| redis::from_redis_value::<String>(word).ok()).as_deref() {
-            None | Some("master") => Ok(()),
-            Some(role) => {
-                let text = format!("the server that the purge log is read from says it is {role:.20}");
-                Err(StoreError::Refused(Denial::ReadOnly, text))
+            Some("slave" | "replica") => {
+                let text = "the server that the purge log is read from is a replica now";
+                Err(StoreError::Refused(Denial::ReadOnly, text.into()))
             }
+            // What servers with roles of their own say.
+            _ => Ok(()),
         }
     }
 
